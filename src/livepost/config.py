@@ -1,0 +1,244 @@
+"""Everything a user can choose, once: the command line is generated from these fields.
+
+Each field's metadata holds its flags and its help; defaults are documented by being here.  `None`
+always means "no limit" or "not set", and 0 is never a special value.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from livepost.errors import ConfigurationError
+from livepost.target import Target
+
+
+def option(default: Any, *flags: str, help: str, metavar: str = "", unit: str = "") -> Any:
+    """A dataclass field with its command-line spelling; without flags it is for the library only.
+
+    `unit`, seconds or bytes, may be written as a person would: 2m, 16MiB.
+    """
+    return field(default=default, metadata={"flags": flags, "help": help, "metavar": metavar, "unit": unit})
+
+
+def _at_least(smallest: float, **values: float | None) -> None:
+    for name, value in values.items():
+        if value is not None and not value >= smallest:
+            raise ConfigurationError(
+                f"{name.replace('_', ' ')} is {value}", f"it must be at least {smallest:g}"
+            )
+
+
+def _positive(**values: float | None) -> None:
+    for name, value in values.items():
+        if value is not None and not 0 < value < float("inf"):
+            raise ConfigurationError(f"{name.replace('_', ' ')} is {value}", "it must be above 0")
+
+
+@dataclass(frozen=True, slots=True)
+class RequestOptions:
+    """What each request looks like."""
+
+    method: str = option("POST", "-X", "--request", metavar="METHOD", help="request method")
+    headers: tuple[str, ...] = option(
+        (),
+        "-H",
+        "--header",
+        metavar="LINE",
+        help="'Name: value' to add or replace, 'Name:' to leave out, 'Name;' to send empty, "
+        "@FILE to read such lines from; repeatable",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How many connections there are: Go's Transport knobs under Python names."""
+
+    max_conns_per_host: int = option(64, "--connections", metavar="N", help="most connections at a time")
+    max_idle_conns_per_host: int | None = option(
+        None,
+        "--max-idle",
+        metavar="N",
+        help="most idle connections kept (default: as many as --connections, so that none is thrown away)",
+    )
+    max_idle_conns: int | None = option(
+        None, help="most idle connections kept over all hosts; None is no limit"
+    )
+    disable_keep_alives: bool = option(
+        False, "--no-keepalive", help="a new connection for every record (to compare)"
+    )
+
+    def __post_init__(self) -> None:
+        _at_least(1, connections=self.max_conns_per_host)
+        _at_least(0, max_idle=self.max_idle_conns_per_host, max_idle_conns=self.max_idle_conns)
+
+    @property
+    def idle_per_host(self) -> int:
+        """`max_idle_conns_per_host`, or its default: equal to the connection limit."""
+        idle = self.max_idle_conns_per_host
+        return self.max_conns_per_host if idle is None else idle
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long each thing may take: in seconds, or as 500ms, 90s, 2m, 1h; none is no limit."""
+
+    connect_timeout: float | None = option(
+        10.0,
+        "--connect-timeout",
+        metavar="TIME",
+        unit="seconds",
+        help="for name look-up, TCP handshake and proxy",
+    )
+    max_time: float | None = option(
+        60.0,
+        "--max-time",
+        "-m",
+        metavar="TIME",
+        unit="seconds",
+        help="for one request, from its first byte to the end of its answer",
+    )
+    idle_conn_timeout: float | None = option(
+        90.0, "--idle-timeout", metavar="TIME", unit="seconds", help="close a connection idle for longer"
+    )
+    tls_handshake_timeout: float | None = option(
+        10.0, "--tls-handshake-timeout", metavar="TIME", unit="seconds", help="for the TLS handshake"
+    )
+    response_header_timeout: float | None = option(
+        None,
+        "--response-header-timeout",
+        metavar="TIME",
+        unit="seconds",
+        help="from the last byte of a request to the first answer head (default: none but --max-time)",
+    )
+    expect_continue_timeout: float | None = option(
+        1.0,
+        "--expect-continue-timeout",
+        metavar="TIME",
+        unit="seconds",
+        help="with -H 'Expect: 100-continue', wait this long for the server's go-ahead before the body is "
+        "sent anyway",
+    )
+
+    def __post_init__(self) -> None:
+        _positive(
+            connect_timeout=self.connect_timeout,
+            max_time=self.max_time,
+            idle_timeout=self.idle_conn_timeout,
+            tls_handshake_timeout=self.tls_handshake_timeout,
+            response_header_timeout=self.response_header_timeout,
+            expect_continue_timeout=self.expect_continue_timeout,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TlsOptions:
+    """Whom to trust, and who we are."""
+
+    insecure: bool = option(
+        False, "-k", "--insecure", help="do not verify the server's certificate (anyone can pose as it)"
+    )
+    cacert: str | None = option(
+        None, "--cacert", metavar="FILE", help="trust only the authorities in this PEM file"
+    )
+    cert: str | None = option(
+        None, "--cert", metavar="FILE", help="client certificate, PEM; may hold the key too"
+    )
+    key: str | None = option(None, "--key", metavar="FILE", help="the client certificate's private key, PEM")
+
+
+@dataclass(frozen=True, slots=True)
+class RouteOptions:
+    """How the server is reached."""
+
+    http1_1: bool = option(
+        False,
+        "--http1.1",
+        help="insist on HTTP/1.1 in the TLS handshake (no other version is spoken yet)",
+    )
+    proxy: str | None = option(
+        None,
+        "-x",
+        "--proxy",
+        metavar="URL",
+        help="HTTP proxy (default: http_proxy, https_proxy, all_proxy, no_proxy of the environment; "
+        "'' for none)",
+    )
+    unix_socket: str | None = option(
+        None, "--unix-socket", metavar="PATH", help="connect to this socket instead of the URL's host"
+    )
+    resolve: tuple[str, ...] = option(
+        (),
+        "--resolve",
+        metavar="HOST:PORT:ADDR[,ADDR]",
+        help="use these addresses instead of looking the host up; repeatable",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class InputOptions:
+    """How records are read."""
+
+    max_record_bytes: int = option(
+        16 * 1024 * 1024,
+        "--max-record-bytes",
+        metavar="SIZE",
+        unit="bytes",
+        help="reject longer records; 64K, 16MiB and 1M are understood",
+    )
+    input_format: str = option(
+        "auto",
+        "--input-format",
+        metavar="ndjson|json",
+        help="records one a line, or an array (default: by file name; standard input is ndjson)",
+    )
+
+    def __post_init__(self) -> None:
+        _at_least(1, max_record_bytes=self.max_record_bytes)
+        if self.input_format not in ("auto", "ndjson", "json"):
+            raise ConfigurationError(f"there is no input format {self.input_format}", "use ndjson or json")
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryOptions:
+    """All of the above, and where to."""
+
+    target: Target
+    request: RequestOptions = RequestOptions()
+    limits: Limits = Limits()
+    timeouts: Timeouts = Timeouts()
+    tls: TlsOptions = TlsOptions()
+    route: RouteOptions = RouteOptions()
+    input: InputOptions = InputOptions()
+    max_response_bytes: int = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class ShowOptions:
+    """What is written, and where."""
+
+    receipts: str | None = option(
+        None,
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="a receipt for every record, one JSON line each; - is stdout",
+    )
+    json: bool = option(False, "--json", help="print the summary as JSON on stdout")
+    progress: str = option(
+        "auto",
+        "--progress",
+        metavar="auto|bar|plain|none",
+        help="on stderr: a live bar, a line every 10 s, or nothing (auto: bar on a terminal, else plain)",
+    )
+
+    def __post_init__(self) -> None:
+        if self.progress not in ("auto", "bar", "plain", "none"):
+            raise ConfigurationError(
+                f"there is no progress display {self.progress}", "use auto, bar, plain or none"
+            )
+        if self.json and self.receipts == "-":
+            raise ConfigurationError(
+                "both the receipts and the summary would go to stdout",
+                "give -o a file name, or leave out --json",
+            )

@@ -1,0 +1,46 @@
+"""Errors that end a run, each one sentence for a person with a hint what to do.
+
+    LivepostError
+    ├── ConfigurationError   the request itself cannot work: fix the command, nothing was sent
+    ├── InputError           the records cannot be read (any further)
+    ├── OutputError          what the run has to say cannot be written (any further)
+    └── DialError            no connection to the target could be made
+        └── PermanentDialError   and trying again will not help (certificate, unknown name)
+
+A class exists only where a caller acts differently.  What happens to one record is never an
+exception: it is an `Outcome` (see `model`).
+"""
+
+from __future__ import annotations
+
+
+class LivepostError(Exception):
+    """Every error livepost raises on purpose.
+
+    `str(error)` is one sentence: what happened, to what.  `hint` says what to do about it and may
+    be empty.  Neither ever holds a secret (password, header value, token).
+    """
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class ConfigurationError(LivepostError):
+    """The options contradict each other or a value is malformed; nothing was sent."""
+
+
+class InputError(LivepostError):
+    """A file of records cannot be opened, read or decompressed."""
+
+
+class OutputError(LivepostError):
+    """Receipts cannot be written any further: the disk is full, or their reader has gone."""
+
+
+class DialError(LivepostError):
+    """No connection to the target could be made; trying again later may help."""
+
+
+class PermanentDialError(DialError):
+    """No connection to the target could be made, and trying again will not change that."""

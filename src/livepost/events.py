@@ -1,0 +1,75 @@
+"""What happens on the wire, in words that are counted and shown.
+
+The floors below report to an `Observer`; who listens (counts, progress, receipts) is decided
+where a run is put together.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Protocol
+
+import msgspec
+
+
+class CloseReason(enum.Enum):
+    """Why a connection ended.  Every close has exactly one."""
+
+    FINISHED = "finished"
+    """Ours: no more work."""
+    STOPPED = "stopped"
+    """Ours: the run was stopped at once."""
+    IDLE_TIMEOUT = "idle_timeout"
+    """Ours: idle for longer than the configured idle limit."""
+    IDLE_LIMIT = "idle_limit"
+    """Ours: more idle connections than the pool may keep."""
+    KEEPALIVE_OFF = "keepalive_off"
+    """Ours: keep-alive is switched off, one request per connection."""
+    TIMEOUT = "timeout"
+    """Ours: an answer took longer than allowed."""
+    EARLY_ANSWER = "early_answer"
+    """Ours: the server answered for good before it had the whole request."""
+    PROTOCOL_ERROR = "protocol_error"
+    """Ours: the server broke the protocol or exceeded a limit."""
+    UNSOLICITED = "unsolicited"
+    """Ours: the server sent bytes nobody asked for on an idle connection."""
+    SERVER_ANNOUNCED = "server_announced"
+    """The server said so in its last answer (`Connection: close`, or HTTP/1.0 without keep-alive)."""
+    SERVER_IDLE = "server_idle"
+    """The server closed it while it was idle."""
+    SERVER_CLOSED = "server_closed"
+    """The server closed it with a request open."""
+    RESET = "reset"
+    """The connection broke: reset, unreachable, or a TLS failure."""
+
+
+class ConnectionOpened(msgspec.Struct, frozen=True):
+    """A connection was made: one TCP handshake, and one of TLS if `tls_version` is set."""
+
+    number: int
+    """Which connection of the run, from 1."""
+    address: str
+    seconds: float
+    """From the start of the dial (name look-up included) until it could carry a request."""
+    tls_version: str | None = None
+    tls_resumed: bool = False
+
+
+class ConnectionClosed(msgspec.Struct, frozen=True):
+    """A connection ended, after carrying `requests` requests."""
+
+    number: int
+    reason: CloseReason
+    requests: int
+    bytes_sent: int
+    bytes_received: int
+
+
+class ConnectionObserver(Protocol):
+    """Listens to connections.  Calls must return at once and never raise."""
+
+    def connection_opened(self, event: ConnectionOpened) -> None: ...
+
+    def connection_closed(self, event: ConnectionClosed) -> None: ...
+
+    def dial_failed(self, reason: str) -> None: ...

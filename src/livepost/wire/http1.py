@@ -1,0 +1,356 @@
+"""HTTP/1.1 on one connection: one exchange at a time, no I/O, no clock (RFC 9112).
+
+    READY ──send──> HEAD ──head──> LENGTH | CHUNKED | UNTIL_CLOSE ──end of body──> READY | OVER
+                     ^  └─1xx─┘
+
+The common answer (whole in one read, with a Content-Length) takes a short path through `receive`;
+every other shape goes through `_advance`, which reads one phase after the other.
+
+After a final answer the connection may be used again if all of this holds: the peer keeps it
+alive (section 9.3), the framing could be trusted (section 6.3), we did not ask to close, the whole
+request went out, and not one byte followed the answer.
+"""
+
+from __future__ import annotations
+
+import enum
+
+from livepost.events import CloseReason
+from livepost.model import Sent
+from livepost.wire.chunked import ChunkedReader
+from livepost.wire.machine import Answered, Event, Failed
+from livepost.wire.message import Exchange, RequestHead, Response
+from livepost.wire.request_head import render_request_head
+from livepost.wire.response_head import (
+    HEAD_BYTES_LIMIT,
+    Framing,
+    ProtocolError,
+    ResponseHead,
+    read_response_head,
+)
+
+# Methods whose missing body is said out loud (RFC 9110 section 8.6).
+_LENGTH_ALWAYS = frozenset((b"POST", b"PUT", b"PATCH"))
+
+_BEGINNING = b"HTTP/1."
+
+
+class Phase(enum.Enum):
+    READY = "ready"
+    HEAD = "head"
+    LENGTH = "length"
+    CHUNKED = "chunked"
+    UNTIL_CLOSE = "until close"
+    OVER = "over"
+
+
+_PHASE_OF_FRAMING = {
+    Framing.LENGTH: Phase.LENGTH,
+    Framing.CHUNKED: Phase.CHUNKED,
+    Framing.UNTIL_CLOSE: Phase.UNTIL_CLOSE,
+}
+
+
+class Http1Machine:
+    """Satisfies `Machine` (see `wire.machine`) for HTTP/1.1.
+
+    `max_response_bytes` bounds a response body; together with the limit on heads it bounds the
+    memory that a hostile server can claim.
+    """
+
+    __slots__ = (
+        "_body",
+        "_buffer",
+        "_chunked",
+        "_exchange",
+        "_head",
+        "_held_body",
+        "_max_response_bytes",
+        "_output",
+        "_output_end",
+        "_output_start",
+        "_phase",
+        "_rendered",
+        "_response_head",
+        "_searched",
+        "closing",
+        "room",
+    )
+
+    def __init__(self, *, max_response_bytes: int = 16 * 1024 * 1024) -> None:
+        self._max_response_bytes = max_response_bytes
+        self._phase = Phase.READY
+        self._exchange: Exchange | None = None
+        self._head: RequestHead | None = None
+        self._rendered = b""
+        self._output = b""
+        # Where the open request's bytes begin and end in everything ever output: compared with
+        # what the kernel accepted, they tell how much of it can have been seen.
+        self._output_start = 0
+        self._output_end = 0
+        self._held_body: bytes | None = None
+        self._buffer = bytearray()
+        # Where to go on looking for the end of a head: a server that sends it byte by byte must not
+        # make every byte cost a search through all of it.
+        self._searched = 0
+        self._body = bytearray()
+        self._chunked: ChunkedReader | None = None
+        self._response_head: ResponseHead | None = None
+        self.closing: CloseReason | None = None
+        self.room = 1
+
+    @property
+    def open_exchanges(self) -> int:
+        return 0 if self._exchange is None else 1
+
+    @property
+    def head_received(self) -> bool:
+        return self._response_head is not None
+
+    @property
+    def body_held(self) -> bool:
+        return self._held_body is not None
+
+    def send(self, exchange: Exchange) -> None:
+        if not self.room:
+            raise RuntimeError("send called on a connection without room")
+        head = exchange.head
+        if head is not self._head:
+            self._rendered = render_request_head(head)
+            self._head = head
+        body = exchange.body
+        if body or head.method in _LENGTH_ALWAYS:
+            if head.expect_continue and body:
+                self._held_body = body
+                output = b"%bExpect: 100-continue\r\nContent-Length: %d\r\n\r\n" % (self._rendered, len(body))
+            else:
+                output = b"%bContent-Length: %d\r\n\r\n%b" % (self._rendered, len(body), body)
+        else:
+            output = self._rendered + b"\r\n"
+        self._exchange = exchange
+        self._phase = Phase.HEAD
+        self.room = 0
+        self._output += output
+        self._output_start = self._output_end
+        self._output_end += len(output)
+
+    def release_body(self) -> None:
+        if self._held_body is not None:
+            self._output += self._held_body
+            self._output_end += len(self._held_body)
+            self._held_body = None
+
+    def take_output(self) -> bytes:
+        output = self._output
+        self._output = b""
+        return output
+
+    def receive(self, data: bytes) -> list[Event]:
+        if self._phase is Phase.HEAD and not self._buffer:
+            end = data.find(b"\r\n\r\n") + 4
+            if 3 < end <= HEAD_BYTES_LIMIT:
+                try:
+                    head = read_response_head(data[:end])
+                except ProtocolError as error:
+                    return [self._break(str(error))]
+                if (
+                    end + head.length == len(data)
+                    and head.framing is Framing.LENGTH
+                    and head.length <= self._max_response_bytes
+                    and head.status >= 200
+                    and self._head.method != b"HEAD"  # type: ignore[union-attr]
+                ):
+                    return [self._answer(head, data[end:])]
+        self._buffer += data
+        return self._advance()
+
+    def end(self, *, written: int, reason: str, orderly: bool) -> list[Event]:
+        events: list[Event] = []
+        if self._phase is Phase.UNTIL_CLOSE and orderly:
+            events.append(self._finish_body())
+            # An answer without a length is the announcement.
+            self._close(CloseReason.SERVER_ANNOUNCED)
+        self._close(CloseReason.SERVER_CLOSED)
+        if self._exchange is not None:
+            events.append(self._settle_failure(reason, written))
+        self._retire()
+        return events
+
+    def _advance(self) -> list[Event]:
+        """Read phases until the bytes run out or the exchange is over."""
+        while self._buffer:
+            phase = self._phase
+            try:
+                if phase is Phase.HEAD:
+                    if not self._read_head():
+                        return []
+                    if self._phase is Phase.LENGTH and self._body_length() == 0:
+                        return [self._finish_body()]
+                elif phase is Phase.LENGTH:
+                    if not self._read_length():
+                        return []
+                    return [self._finish_body()]
+                elif phase is Phase.CHUNKED:
+                    if not self._read_chunked():
+                        return []
+                    return [self._finish_body()]
+                elif phase is Phase.UNTIL_CLOSE:
+                    self._take_body(self._buffer)
+                    self._buffer = bytearray()
+                else:
+                    self._close(CloseReason.UNSOLICITED)
+                    self._buffer.clear()
+            except ProtocolError as error:
+                return [self._break(str(error))]
+        return []
+
+    def _read_head(self) -> bool:
+        """Read one head off the buffer; False when it is not all there."""
+        buffer = self._buffer
+        end = buffer.find(b"\r\n\r\n", self._searched, HEAD_BYTES_LIMIT) + 4
+        if end == 3:
+            self._check_unfinished_head()
+            self._searched = max(0, len(buffer) - 3)
+            return False
+        self._searched = 0
+        head = read_response_head(bytes(buffer[:end]))
+        del buffer[:end]
+        if head.status == 101:
+            raise ProtocolError("the server switched protocols, which nobody asked for")
+        if head.status < 200:
+            if head.status == 100:
+                self.release_body()
+            return bool(buffer)
+        self._response_head = head
+        self._phase = _PHASE_OF_FRAMING[head.framing]
+        if self._head.method == b"HEAD":  # type: ignore[union-attr]
+            self._phase = Phase.LENGTH
+        if self._phase is Phase.CHUNKED:
+            self._chunked = ChunkedReader()
+        return True
+
+    def _check_unfinished_head(self) -> None:
+        """See at once what can never become a head, rather than when a time limit ends the wait."""
+        buffer = self._buffer
+        if not _BEGINNING.startswith(bytes(buffer[: len(_BEGINNING)])):
+            raise ProtocolError(f"not an HTTP/1 answer: it begins {bytes(buffer[:24])!r}")
+        if len(buffer) >= HEAD_BYTES_LIMIT:
+            raise ProtocolError(f"an answer's head is longer than {HEAD_BYTES_LIMIT} bytes")
+        if buffer.find(b"\n\n", self._searched) >= 0 or buffer.find(b"\n\r\n", self._searched) >= 0:
+            raise ProtocolError("an answer's head has line ends without CR")
+
+    def _body_length(self) -> int:
+        head = self._response_head
+        assert head is not None and self._head is not None
+        return 0 if self._head.method == b"HEAD" else head.length
+
+    def _read_length(self) -> bool:
+        missing = self._body_length() - len(self._body)
+        taken = self._buffer[:missing]
+        del self._buffer[:missing]
+        self._take_body(taken)
+        return len(taken) == missing
+
+    def _read_chunked(self) -> bool:
+        chunked = self._chunked
+        assert chunked is not None
+        data = bytes(self._buffer)
+        self._buffer.clear()
+        chunked.feed(data)
+        self._check_size(len(chunked.body))
+        self._buffer += chunked.rest
+        return chunked.is_complete
+
+    def _take_body(self, data: bytearray) -> None:
+        self._body += data
+        self._check_size(len(self._body))
+
+    def _check_size(self, size: int) -> None:
+        if size > self._max_response_bytes:
+            raise ProtocolError(f"an answer's body is longer than {self._max_response_bytes} bytes")
+
+    def _finish_body(self) -> Event:
+        head = self._response_head
+        assert head is not None
+        chunked = self._chunked
+        if chunked is None:
+            return self._answer(head, bytes(self._body))
+        return self._answer(head, bytes(chunked.body), trailers=chunked.trailers)
+
+    def _answer(
+        self,
+        head: ResponseHead,
+        body: bytes,
+        *,
+        trailers: tuple[tuple[bytes, bytes], ...] = (),
+        complete: bool = True,
+    ) -> Event:
+        exchange = self._exchange
+        assert exchange is not None
+        self._exchange = None
+        if self._response_head is not None:
+            self._forget_answer()
+        if self._may_carry_another(head):
+            self._phase = Phase.READY
+            self.room = 1
+        else:
+            self._retire()
+        return Answered(exchange, Response(head.status, head.fields, body, trailers, complete))
+
+    def _may_carry_another(self, head: ResponseHead) -> bool:
+        """The keep-alive decision; where it is no, `closing` says why."""
+        if self.closing is not None:
+            return False
+        if self._buffer:
+            self._close(CloseReason.UNSOLICITED)
+        elif self._head.close:  # type: ignore[union-attr]
+            self._close(CloseReason.KEEPALIVE_OFF)
+        elif not head.keep_alive:
+            self._close(CloseReason.SERVER_ANNOUNCED)
+        elif self._held_body is not None or self._output:
+            self._close(CloseReason.EARLY_ANSWER)
+        return self.closing is None
+
+    def _forget_answer(self) -> None:
+        self._response_head = None
+        self._chunked = None
+        self._body = bytearray()
+
+    def _break(self, reason: str) -> Event:
+        """The peer broke the protocol: nothing more is believed."""
+        self._close(CloseReason.PROTOCOL_ERROR)
+        self._buffer.clear()
+        # An answer came, so at least some of the request had arrived; assume all of it.
+        return self._settle_failure(reason, self._output_end)
+
+    def _settle_failure(self, reason: str, written: int) -> Event:
+        """End the open exchange without a whole answer: with its status if that came."""
+        head = self._response_head
+        if head is not None:
+            body = self._body if self._chunked is None else self._chunked.body
+            kept = bytes(body[: self._max_response_bytes])
+            self.closing = self.closing or CloseReason.PROTOCOL_ERROR
+            return self._answer(head, kept, complete=False)
+        exchange = self._exchange
+        assert exchange is not None
+        failed = Failed(exchange, self._sent(written), reason)
+        self._exchange = None
+        self._retire()
+        return failed
+
+    def _sent(self, written: int) -> Sent:
+        if written <= self._output_start:
+            return Sent.NOTHING
+        if self._held_body is not None:
+            return Sent.REFUSED
+        return Sent.ALL if written >= self._output_end else Sent.SOME
+
+    def _close(self, reason: CloseReason) -> None:
+        self.closing = self.closing or reason
+        self.room = 0
+
+    def _retire(self) -> None:
+        """Nothing will follow on this connection: what was not written is not to be."""
+        self._phase = Phase.OVER
+        self._output = b""
+        self._held_body = None

@@ -1,0 +1,85 @@
+"""The seam between protocol engines and connections: bytes in, events out, no I/O, no clock.
+
+A machine belongs to one connection.  The connection asks `room`, hands over exchanges with
+`send`, writes what `take_output` gives, and feeds what it reads to `receive`.  Nothing else
+crosses.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+
+from livepost.events import CloseReason
+from livepost.model import Sent
+from livepost.wire.message import Exchange, Response
+
+
+class Answered(msgspec.Struct, frozen=True):
+    """A final response was read to its end."""
+
+    exchange: Exchange
+    response: Response
+
+
+class Failed(msgspec.Struct, frozen=True):
+    """No (whole) answer will come for this exchange on this connection."""
+
+    exchange: Exchange
+    sent: Sent
+    reason: str
+
+
+Event = Answered | Failed
+
+
+class Machine(Protocol):
+    """One connection's protocol state."""
+
+    @property
+    def room(self) -> int:
+        """How many more exchanges `send` takes now."""
+
+    @property
+    def open_exchanges(self) -> int:
+        """How many exchanges wait for the end of their answer."""
+
+    @property
+    def closing(self) -> CloseReason | None:
+        """Why this connection will take no further exchange, or None while it may.
+
+        The connection must be closed once this is set and nothing is open.
+        """
+
+    @property
+    def head_received(self) -> bool:
+        """The final response head of the oldest open exchange has been read."""
+
+    @property
+    def body_held(self) -> bool:
+        """A request body waits for `100 Continue` (see `release_body`)."""
+
+    def send(self, exchange: Exchange) -> None:
+        """Begin an exchange.  Only when `room` is above 0."""
+
+    def release_body(self) -> None:
+        """Stop waiting for `100 Continue` and send the body."""
+
+    def take_output(self) -> bytes:
+        """The bytes to write now, in order; each byte is returned once."""
+
+    def receive(self, data: bytes) -> list[Event]:
+        """Take bytes that arrived (never empty) and return what they completed.
+
+        A peer that breaks the protocol is no exception: what was open comes back as Failed, or as
+        Answered with an incomplete response where the status was already known.
+        """
+
+    def end(self, *, written: int, reason: str, orderly: bool) -> list[Event]:
+        """The connection is over: settle every open exchange.
+
+        `written` is how many of the output bytes the kernel accepted over the connection's life;
+        `orderly` says that the peer closed properly (FIN, with TLS a close_notify), which may
+        complete a response that runs until close.
+        """

@@ -1,0 +1,55 @@
+"""A request head as HTTP/1.1 bytes, refusing whatever could change the shape of the message.
+
+RFC 9112 sections 3 and 5.  The engine owns the fields that frame a message or manage the
+connection; everything else comes from the user and is checked here once per run.
+"""
+
+from __future__ import annotations
+
+import re
+
+from livepost.wire.message import RequestHead
+
+ENGINE_FIELDS = frozenset(
+    (b"host", b"content-length", b"transfer-encoding", b"connection", b"keep-alive", b"te", b"trailer", b"upgrade")
+)
+
+_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
+_NO_SPACES = re.compile(rb"[\x21-\x7e]+")
+
+
+def check_field(name: bytes, value: bytes) -> None:
+    """Raise ValueError unless this may stand in a request head as it is."""
+    if not _TOKEN.fullmatch(name):
+        raise ValueError(f"not a header name: {name!r}")
+    if not _VALUE.fullmatch(value):
+        # The value may be a secret: it is not shown.
+        raise ValueError(f"the value of {name.decode()} holds a control character")
+
+
+def check_request_line(method: bytes, target: bytes, authority: bytes) -> None:
+    """Raise ValueError unless these may stand in a request line and a Host field as they are."""
+    if not _TOKEN.fullmatch(method):
+        raise ValueError(f"not a request method: {method.decode(errors='replace')!r}")
+    for what, part in (("the request target", target), ("the Host field", authority)):
+        if not _NO_SPACES.fullmatch(part):
+            # A query may hold a secret: the text is not shown.
+            raise ValueError(f"{what} is empty, or holds a space, a control character or one beyond ASCII")
+
+
+def render_request_head(head: RequestHead) -> bytes:
+    """The head up to where `Expect` and `Content-Length` follow, without the empty line.
+
+    Sends `Connection: keep-alive` although HTTP/1.1 implies it: Apache and Tomcat answer with
+    their `Keep-Alive:` limits only then.  Raises ValueError for parts that could inject a line.
+    """
+    check_request_line(head.method, head.target, head.authority)
+    lines = [b"%b %b HTTP/1.1" % (head.method, head.target), b"Host: " + head.authority]
+    lines.append(b"Connection: close" if head.close else b"Connection: keep-alive")
+    for name, value in head.fields:
+        check_field(name, value)
+        if name.lower() in ENGINE_FIELDS:
+            raise ValueError(f"{name.decode()} is set by livepost itself")
+        lines.append(b"%b: %b" % (name, value))
+    return b"\r\n".join(lines) + b"\r\n"
