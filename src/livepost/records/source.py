@@ -1,0 +1,148 @@
+"""Where records come from."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import closing
+from typing import Protocol
+
+import msgspec
+
+from livepost.clock import Clock, monotonic
+from livepost.config import InputOptions
+from livepost.errors import ConfigurationError
+from livepost.model import Record, Rejection
+from livepost.records.array import JsonReader
+from livepost.records.blocks import STANDARD_INPUT, InputFile
+from livepost.records.ndjson import NdjsonReader
+from livepost.records.validate import defect
+
+
+class Source(Protocol):
+    """Gives records once, in the order of their numbers, which run from 1 without a gap."""
+
+    @property
+    def bytes_total(self) -> int | None:
+        """Size of the whole input; None while it is not known."""
+
+    @property
+    def bytes_read(self) -> int:
+        """How much of that has been read; may be asked from another thread."""
+
+    def batches(self) -> Generator[list[Record | Rejection], None, None]:
+        """Yield the records in lists that are not empty; may block.  Raises InputError.
+
+        Whoever takes them closes the generator, which closes what it has open.
+        """
+
+
+class FileSource:
+    """The records of some files, one file after the other.
+
+    Names ending in `.json` or `.json.gz` hold one array or value; all others, and standard input
+    (`-`), hold one record per line; `options.input_format` overrides that.  Numbers run on over the
+    files, lines start again in each.
+
+    Call `check` before `batches`.
+    """
+
+    def __init__(self, paths: Sequence[str], options: InputOptions) -> None:
+        self._files = [InputFile(path) for path in paths]
+        self._options = options
+        self.bytes_total: int | None = None
+        """Known after `check`, if all are regular files."""
+
+    @property
+    def bytes_read(self) -> int:
+        """Before decompression."""
+        return sum(file.bytes_read for file in self._files)
+
+    def check(self) -> None:
+        """Make sure that every file can be opened.  Raises ConfigurationError."""
+        if sum(file.path == STANDARD_INPUT for file in self._files) > 1:
+            raise ConfigurationError("standard input is named twice", "name - once: it can be read only once")
+        sizes = [file.check() for file in self._files]
+        known = [size for size in sizes if size is not None]
+        self.bytes_total = sum(known) if len(known) == len(sizes) else None
+
+    def batches(self) -> Generator[list[Record | Rejection], None, None]:
+        """Yield the records of each block as soon as it is read.
+
+        Raises InputError when a file cannot be read (any further); what came before it was yielded.
+        """
+        number = 1
+        for file in self._files:
+            reader = self._reader(file.path, number)
+            with closing(file.blocks()) as blocks:
+                for block in blocks:
+                    if batch := reader.feed(block):
+                        yield batch
+                    if reader.stopped:
+                        break
+            if batch := reader.finish():
+                yield batch
+            number = reader.next_number
+
+    def _reader(self, path: str, first_number: int) -> NdjsonReader | JsonReader:
+        input_format = self._options.input_format
+        if input_format == "auto":
+            input_format = "json" if path.lower().endswith((".json", ".json.gz")) else "ndjson"
+        reader = JsonReader if input_format == "json" else NdjsonReader
+        return reader(path, first_number=first_number, max_record_bytes=self._options.max_record_bytes)
+
+
+class ObjectSource:
+    """Records made from Python objects, each encoded as JSON the way msgspec does it.
+
+    That covers str, int, float, bool, None, dict, list, tuple, datetime, Decimal, UUID, dataclasses and
+    more; a NaN becomes null.  `bytes` are taken for JSON and pass through as they are.  What cannot be
+    encoded, or is not valid JSON, becomes a Rejection; its line is its number.
+
+    A batch is full after `batch_records`, but an object that took long to come is not kept waiting
+    for the next one.  The iterable is used in the thread that takes the batches; what it raises ends
+    them and is passed on.
+    """
+
+    bytes_total = None
+    _PATIENCE_SECONDS = 0.02
+
+    def __init__(
+        self,
+        objects: Iterable[object],
+        name: str = "objects",
+        *,
+        batch_records: int = 500,
+        clock: Clock = monotonic,
+    ) -> None:
+        self._objects = objects
+        self._name = name
+        self._batch_records = batch_records
+        self._clock = clock
+        self.bytes_read = 0
+
+    def batches(self) -> Generator[list[Record | Rejection], None, None]:
+        batch: list[Record | Rejection] = []
+        begun_at = self._clock()
+        for number, value in enumerate(self._objects, 1):
+            batch.append(self._encode(number, value))
+            if len(batch) == self._batch_records or self._clock() - begun_at > self._PATIENCE_SECONDS:
+                yield batch
+                batch = []
+                begun_at = self._clock()
+        if batch:
+            yield batch
+
+    def _encode(self, number: int, value: object) -> Record | Rejection:
+        try:
+            body = value if isinstance(value, bytes) else msgspec.json.encode(value)
+        except RecursionError:
+            return self._reject(number, "cannot be encoded as JSON: nested too deeply")
+        except (TypeError, ValueError, OverflowError) as error:
+            return self._reject(number, f"cannot be encoded as JSON: {error}")
+        if body is value and (reason := defect(body)):
+            return self._reject(number, reason)
+        self.bytes_read += len(body)
+        return Record(number, body, self._name, number)
+
+    def _reject(self, number: int, reason: str) -> Rejection:
+        return Rejection(number, self._name, number, reason)
