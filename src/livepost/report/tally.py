@@ -1,0 +1,111 @@
+"""The counts of a run, kept while it runs."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+
+from livepost.events import CloseReason, ConnectionClosed, ConnectionOpened
+from livepost.model import Outcome, Record, Rejection, State
+from livepost.report.latency import LatencyHistogram
+from livepost.wire.message import Exchange, Response
+
+# Looking a member up in its enum costs as much as counting it (Python 3.11).
+_DELIVERED = State.DELIVERED
+_REJECTED = State.REJECTED
+_IN_DOUBT = State.IN_DOUBT
+
+
+class Tally:
+    """Counts what the connections and the delivery report.
+
+    It listens to both (`ConnectionObserver` and the delivery's observer) and never raises.
+    `latency` and `statuses` are over all answers, also those after which a record was tried again.
+    The bytes of a connection are known once it is closed.
+    """
+
+    def __init__(self) -> None:
+        self.records_delivered = 0
+        self.records_rejected = 0
+        self.records_refused = 0
+        """Those of `records_rejected` that the server refused, having been sent to it."""
+        self.records_in_doubt = 0
+        self.records_unsent = 0
+
+        self.attempts = 0
+        self.reused = 0
+        """Attempts on a connection that had carried a request before."""
+        self.retries: Counter[str] = Counter()
+        # Not a Counter: adding to one costs 0.3 µs more, and this is done for every answer.
+        self.statuses: defaultdict[int, int] = defaultdict(int)
+        self.latency = LatencyHistogram()
+
+        self.opened = 0
+        self.tls_full = 0
+        self.tls_resumed = 0
+        self.closed: Counter[CloseReason] = Counter()
+        self.failed_dials: Counter[str] = Counter()
+        self.bytes_sent = 0
+        self.bytes_received = 0
+
+    @property
+    def records_finished(self) -> int:
+        """Records whose end is known, whatever it is."""
+        return self.records_delivered + self.records_rejected + self.records_in_doubt + self.records_unsent
+
+    @property
+    def open_connections(self) -> int:
+        return self.opened - self.closed.total()
+
+    def connection_opened(self, event: ConnectionOpened) -> None:
+        self.opened += 1
+        if event.tls_version is not None:
+            if event.tls_resumed:
+                self.tls_resumed += 1
+            else:
+                self.tls_full += 1
+
+    def connection_closed(self, event: ConnectionClosed) -> None:
+        self.closed[event.reason] += 1
+        self.bytes_sent += event.bytes_sent
+        self.bytes_received += event.bytes_received
+
+    def dial_failed(self, reason: str) -> None:
+        self.failed_dials[reason] += 1
+
+    def finished(
+        self, exchange: Exchange, outcome: Outcome, response: Response | None, seconds: float
+    ) -> None:
+        """The last attempt for a record ended, with an answer or with a failure."""
+        self._attempted(exchange, response, seconds)
+        state = outcome.state
+        if state is _DELIVERED:
+            self.records_delivered += 1
+        elif state is _REJECTED:
+            self.records_rejected += 1
+            if response is not None:
+                self.records_refused += 1
+        elif state is _IN_DOUBT:
+            self.records_in_doubt += 1
+        else:
+            self.records_unsent += 1
+
+    def retried(self, exchange: Exchange, reason: str, response: Response | None, seconds: float) -> None:
+        """An attempt ended, and another will follow."""
+        self._attempted(exchange, response, seconds)
+        self.retries[reason] += 1
+
+    def rejected(self, rejection: Rejection) -> None:
+        """A record was never fit to send."""
+        self.records_rejected += 1
+
+    def unsent(self, record: Record) -> None:
+        """The run ended before a byte of this record could be processed."""
+        self.records_unsent += 1
+
+    def _attempted(self, exchange: Exchange, response: Response | None, seconds: float) -> None:
+        self.attempts += 1
+        if exchange.request_on_connection > 1:
+            self.reused += 1
+        if response is not None:
+            self.statuses[response.status] += 1
+            self.latency.record(seconds)

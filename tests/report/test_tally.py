@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import pytest
+
+from livepost.events import CloseReason, ConnectionClosed, ConnectionObserver, ConnectionOpened
+from livepost.model import Outcome, Record, Rejection, State
+from livepost.report.tally import Tally
+from livepost.wire.message import Exchange, RequestHead, Response
+
+HEAD = RequestHead(b"POST", b"/api", b"localhost", b"http", ())
+RECORD = Record(1, b"{}", "users.ndjson", 1)
+
+
+def exchange(request_on_connection: int = 1) -> Exchange:
+    made = Exchange(HEAD, b"{}", RECORD)
+    made.connection = 1
+    made.request_on_connection = request_on_connection
+    return made
+
+
+def answer(status: int) -> Response:
+    return Response(status, (), b"")
+
+
+def records(tally: Tally) -> tuple[int, int, int, int]:
+    return (
+        tally.records_delivered,
+        tally.records_rejected,
+        tally.records_in_doubt,
+        tally.records_unsent,
+    )
+
+
+def test_a_new_tally_counts_nothing() -> None:
+    tally = Tally()
+    assert records(tally) == (0, 0, 0, 0)
+    assert (tally.records_finished, tally.attempts, tally.open_connections) == (0, 0, 0)
+    assert tally.latency.count == 0
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        (State.DELIVERED, (1, 0, 0, 0)),
+        (State.REJECTED, (0, 1, 0, 0)),
+        (State.IN_DOUBT, (0, 0, 1, 0)),
+        (State.UNSENT, (0, 0, 0, 1)),
+    ],
+)
+def test_every_state_has_its_count(state: State, expected: tuple[int, int, int, int]) -> None:
+    tally = Tally()
+    tally.finished(exchange(), Outcome(state, "because"), None, 0.1)
+    assert records(tally) == expected
+    assert tally.records_finished == 1
+    assert tally.attempts == 1
+
+
+def test_a_record_refused_by_an_answer_is_told_from_one_never_sent() -> None:
+    tally = Tally()
+    tally.finished(exchange(), Outcome(State.REJECTED, "400"), answer(400), 0.1)
+    tally.finished(exchange(), Outcome(State.REJECTED, "gave up"), None, 0.1)
+    tally.rejected(Rejection(3, "users.ndjson", 3, "not JSON"))
+    assert tally.records_rejected == 3
+    assert tally.records_refused == 1
+    assert tally.attempts == 2
+
+
+def test_a_record_that_was_tried_again_and_then_left_unsent_keeps_its_attempts() -> None:
+    tally = Tally()
+    tally.retried(exchange(), "connection reset", None, 0.1)
+    tally.retried(exchange(), "503", answer(503), 0.2)
+    tally.unsent(RECORD)
+    assert records(tally) == (0, 0, 0, 1)
+    assert tally.attempts == 2
+    assert tally.retries == {"connection reset": 1, "503": 1}
+
+
+def test_latency_and_statuses_are_over_answers_only() -> None:
+    tally = Tally()
+    tally.finished(exchange(), Outcome(State.DELIVERED, "201"), answer(201), 0.010)
+    tally.finished(exchange(), Outcome(State.DELIVERED, "201"), answer(201), 0.020)
+    tally.retried(exchange(), "503", answer(503), 0.040)
+    tally.retried(exchange(), "timed out", None, 60.0)
+    tally.finished(exchange(), Outcome(State.IN_DOUBT, "reset"), None, 30.0)
+    assert tally.statuses == {201: 2, 503: 1}
+    assert tally.latency.count == 3
+    assert tally.latency.max == 40.0
+
+
+def test_reused_counts_attempts_on_a_connection_that_had_carried_a_request() -> None:
+    tally = Tally()
+    delivered = Outcome(State.DELIVERED, "201")
+    for request_on_connection in (1, 2, 3, 1):
+        tally.finished(exchange(request_on_connection), delivered, answer(201), 0.01)
+    tally.retried(exchange(4), "reset", None, 0.01)
+    assert tally.reused == 3
+
+
+def test_connections_and_their_bytes() -> None:
+    tally = Tally()
+    tally.connection_opened(ConnectionOpened(1, "127.0.0.1:443", 0.02, "TLSv1.3"))
+    tally.connection_opened(ConnectionOpened(2, "127.0.0.1:443", 0.01, "TLSv1.3", tls_resumed=True))
+    tally.connection_opened(ConnectionOpened(3, "127.0.0.1:80", 0.01))
+    assert (tally.opened, tally.tls_full, tally.tls_resumed) == (3, 1, 1)
+    assert tally.open_connections == 3
+    tally.connection_closed(ConnectionClosed(1, CloseReason.FINISHED, 5, 1000, 500))
+    tally.connection_closed(ConnectionClosed(2, CloseReason.FINISHED, 5, 2000, 700))
+    assert tally.open_connections == 1
+    tally.connection_closed(ConnectionClosed(3, CloseReason.RESET, 0, 30, 0))
+    assert tally.open_connections == 0
+    assert tally.closed == {CloseReason.FINISHED: 2, CloseReason.RESET: 1}
+    assert (tally.bytes_sent, tally.bytes_received) == (3030, 1200)
+
+
+def test_failed_dials_are_no_connections() -> None:
+    tally = Tally()
+    tally.dial_failed("connection refused")
+    tally.dial_failed("connection refused")
+    assert tally.failed_dials == {"connection refused": 2}
+    assert (tally.opened, tally.open_connections) == (0, 0)
+
+
+def test_a_tally_listens_to_connections() -> None:
+    observer: ConnectionObserver = Tally()
+    observer.dial_failed("timed out")
