@@ -1,0 +1,86 @@
+"""The API that the practice server offers: requests in, replies out, no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from livepost.rehearsal.reply import Reply, error_reply, json_reply
+from livepost.rehearsal.request import RequestSeen
+from livepost.rehearsal.stats import Tally
+
+API_PATH = b"/api"
+STATS_PATH = b"/stats"
+
+Respond = Callable[[RequestSeen], Reply | None]
+OnRequest = Callable[[RequestSeen], None]
+
+_MAY_BE_EMPTY = frozenset((b"GET", b"HEAD", b"DELETE", b"OPTIONS"))
+_JSON: msgspec.json.Decoder[msgspec.Raw] = msgspec.json.Decoder(msgspec.Raw)
+
+
+def json_fault(body: bytes) -> str | None:
+    """Why `body` is not one JSON text in UTF-8 (RFC 8259), or None if it is."""
+    try:
+        _JSON.decode(body)
+        if not body.isascii():
+            body.decode()  # the decoder skips over strings without looking at their encoding
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return str(error)
+    except RecursionError:
+        return "JSON is nested too deeply"
+    return None
+
+
+class PracticeApi:
+    """Decides what each request is answered with, and counts the requests.
+
+    `/api` takes JSON with any method and any query and creates a record: 201 with its id, which
+    counts the records created on all connections from 1.  `/stats` answers with the counts; it is
+    never counted, recorded or scripted.  Anything else is 404.
+    """
+
+    def __init__(
+        self, tally: Tally, *, on_request: OnRequest | None = None, respond: Respond | None = None
+    ) -> None:
+        self._tally = tally
+        self._on_request = on_request
+        self._respond = respond
+        self._created = 0
+
+    def answer(self, request: RequestSeen) -> Reply:
+        if request.path == STATS_PATH:
+            return self._stats()
+        if request.path == API_PATH:
+            self._tally.requests += 1
+        if self._on_request is not None:
+            self._on_request(request)
+        if self._respond is not None:
+            scripted = self._respond(request)
+            if scripted is not None:
+                return scripted
+        return self.usual_answer(request)
+
+    def usual_answer(self, request: RequestSeen) -> Reply:
+        """The answer without a script; a 201 uses up an id."""
+        if request.path != API_PATH:
+            return error_reply(404, "there is only /api and /stats here")
+        if request.body or request.method not in _MAY_BE_EMPTY:
+            fault = json_fault(request.body)
+            if fault is not None:
+                return error_reply(400, fault)
+        self._created += 1
+        return json_reply(
+            201,
+            b'{"id": %d, "connection": %d, "request_on_connection": %d}'
+            % (self._created, request.connection, request.request_on_connection),
+        )
+
+    def _stats(self) -> Reply:
+        tally = self._tally
+        return json_reply(
+            200,
+            b'{"connections": %d, "requests": %d, "handshakes": %d}'
+            % (tally.connections, tally.requests, tally.handshakes),
+        )

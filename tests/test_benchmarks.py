@@ -1,0 +1,167 @@
+"""The figures that the benchmark claims: how they come from single runs, and when a target is met."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+
+
+def _load(name: str) -> ModuleType:
+    sys.path.insert(0, str(BENCHMARKS))
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.path.remove(str(BENCHMARKS))
+
+
+data = _load("data")
+figures = _load("figures")
+measure = _load("measure")
+peers = _load("peers")
+run = _load("run")
+table = _load("table")
+
+
+def sample(peer: str, round_number: int, scenario: str = "http", **changes: Any) -> Any:
+    """1 000 records in 0.1 s with 0.02 s of CPU, unless changed."""
+    values = {
+        "scenario": scenario,
+        "peer": peer,
+        "round": round_number,
+        "delivered": 1000,
+        "seconds": 0.1,
+        "cpu_seconds": 0.02,
+        "peak_bytes": 30_000_000,
+        "connections": 64,
+        "server_cpu_seconds": 0.05,
+        "other_cores": 0.0,
+    }
+    return figures.Sample(**(values | changes))
+
+
+def test_a_sample_tells_its_rates() -> None:
+    one = sample("livepost", 1)
+    assert one.records_per_second == pytest.approx(10_000)
+    assert one.cpu_microseconds == pytest.approx(20)
+    assert one.handshakes_per_1000 == pytest.approx(64)
+    assert one.server_busy == pytest.approx(0.5)
+
+
+def test_a_ratio_is_the_median_of_the_ratios_within_a_round() -> None:
+    # Round 2 ran on a machine four times slower: both suffered alike, and it must not count.
+    mine = [sample("livepost", 1, seconds=0.1), sample("livepost", 2, seconds=0.4)]
+    mine.append(sample("livepost", 3, seconds=0.2))
+    wrk = [sample("wrk", 3, seconds=0.1), sample("wrk", 2, seconds=0.32), sample("wrk", 1, seconds=0.09)]
+    found = figures.ratio(mine, wrk, lambda one: one.records_per_second)
+    assert (found.median, found.smallest, found.largest) == pytest.approx((0.8, 0.5, 0.9))
+
+
+def test_a_ratio_needs_a_round_in_which_both_ran() -> None:
+    assert figures.ratio([sample("livepost", 1)], [sample("go", 2)], lambda one: one.seconds) is None
+
+
+@pytest.mark.parametrize(("cpu_seconds", "met"), [(0.0100, True), (0.0101, False)])
+def test_cpu_may_be_at_most_half_of_that_of_go(cpu_seconds: float, met: bool) -> None:
+    samples = [sample("livepost", 1, cpu_seconds=cpu_seconds), sample("go", 1), sample("wrk", 1)]
+    assert [verdict.met for verdict in figures.speed_verdicts(samples)] == [met, True]
+
+
+@pytest.mark.parametrize(("seconds", "met"), [(0.2, True), (0.201, False)])
+def test_the_rate_must_be_at_least_half_of_that_of_wrk(seconds: float, met: bool) -> None:
+    samples = [sample("livepost", 1, seconds=seconds, cpu_seconds=0.001), sample("go", 1), sample("wrk", 1)]
+    assert [verdict.met for verdict in figures.speed_verdicts(samples)] == [True, met]
+
+
+@pytest.mark.parametrize(("seconds", "met"), [(0.05, True), (0.051, False)])
+def test_over_tls_the_rate_must_be_at_least_twice_that_of_go(seconds: float, met: bool) -> None:
+    samples = [sample("livepost", 1, "tls", seconds=seconds), sample("go", 1, "tls"), sample("go", 1)]
+    assert figures.speed_verdicts([one for one in samples if one.scenario == "tls"])[0].met is met
+
+
+def test_a_target_whose_peer_did_not_run_is_neither_met_nor_missed() -> None:
+    cpu, rate = figures.speed_verdicts([sample("livepost", 1, cpu_seconds=0.001), sample("go", 1)])
+    assert (cpu.met, rate.met) == (True, None)
+    assert "not measured" in rate.measured
+
+
+@pytest.mark.parametrize(
+    ("few", "many", "met"),
+    [
+        (59_000_000, 64_000_000, [True, True]),
+        (60_000_000, 60_000_000, [False, True]),
+        (30_000_000, 33_100_000, [True, False]),
+    ],
+)
+def test_memory_must_be_small_and_stay_the_same(few: int, many: int, met: list[bool]) -> None:
+    assert [verdict.met for verdict in figures.memory_verdicts(300, few, 3000, many)] == met
+
+
+def test_the_start_is_judged_by_its_median() -> None:
+    assert figures.startup_verdict([0.09, 0.5, 0.08], [0.02]).met is True
+    assert figures.startup_verdict([0.10, 0.5, 0.08], [0.02]).met is False
+
+
+def test_the_summary_of_livepost_is_read_and_undelivered_records_count_as_failed() -> None:
+    summary = {"records": {"read": 10, "delivered": 7, "rejected": 1, "in_doubt": 1, "unsent": 1}}
+    result = peers.Livepost().read(json.dumps(summary, indent=1))
+    assert (result.delivered, result.failed, result.seconds) == (7, 3, None)
+
+
+def test_the_result_of_wrk_is_the_last_line_after_its_own_talk() -> None:
+    shown = 'Running 2s test\n  Requests/sec: 1.0\n{"delivered": 5, "failed": 2, "seconds": 2.5}\n'
+    assert peers.Wrk().read(shown) == peers.Result(5, 2, 2.5)
+
+
+@pytest.mark.parametrize("shown", ["", "PANIC", "[]", "1", '{"delivered": 5}', '{"records": {}}'])
+@pytest.mark.parametrize("peer", [peers.Livepost(), peers.Wrk(), peers.Go(default_transport=False)])
+def test_a_result_that_makes_no_sense_is_refused(peer: Any, shown: str) -> None:
+    with pytest.raises(peers.UnreadableResultError):
+        peer.read(shown)
+
+
+def test_records_are_valid_about_200_bytes_and_always_the_same(tmp_path: Path) -> None:
+    lines = data.write(tmp_path / "few", 2000).read_bytes().splitlines(keepends=True)
+    assert [json.loads(line)["id"] for line in lines] == list(range(1, 2001))
+    assert 190 < sum(map(len, lines)) / len(lines) < 210
+    assert lines == list(data.records(2000))
+    many = data.repeat(tmp_path / "many", tmp_path / "few", 3).read_bytes()
+    assert many == b"".join(lines) * 3
+
+
+def test_proxies_are_taken_from_the_environment_and_nothing_else() -> None:
+    environment = {"HTTP_PROXY": "a", "https_proxy": "b", "All_Proxy": "c", "PATH": "/bin"}
+    assert measure.without_proxies(environment) == {"PATH": "/bin"}
+
+
+def test_the_table_compares_with_livepost_and_names_what_is_missing() -> None:
+    samples = [sample("livepost", 1), sample("go", 1, seconds=0.2, cpu_seconds=0.05)]
+    labels = {"livepost": "livepost send", "wrk": "wrk", "go": "Go"}
+    lines = table.Speeds(labels, {"wrk": "not installed (how)"}, 1).lines("Title", samples, "http")
+    rows = {line.split("  ")[0]: line for line in lines}
+    assert rows["wrk"].endswith("not installed (how)")
+    assert rows["livepost send"].split()[2:6] == ["1.00", "1.00", "10", "000"]
+    assert rows["Go"].split()[1:5] == ["0.50", "2.50", "5", "000"]
+    assert max(map(len, lines)) <= table.WIDTH
+
+
+def test_only_a_run_without_options_writes_the_results() -> None:
+    assert run.parse([]).write == BENCHMARKS / "RESULTS.md"
+    assert run.parse(["--quick"]).write is None
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--peers", "curl"], ["--records", "0"], ["--json", "/no/such/directory/file"]]
+)
+def test_a_wrong_option_ends_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run.parse(arguments)
+    assert ended.value.code == 2
+    assert "error: " in capsys.readouterr().err
