@@ -1,0 +1,38 @@
+"""The exit codes, and which one a run earns."""
+
+from __future__ import annotations
+
+import enum
+import signal
+
+from livepost.deliver import Result
+from livepost.errors import DialError
+
+
+class ExitCode(enum.IntEnum):
+    """What a finished `livepost send` tells the shell."""
+
+    DELIVERED = 0
+    """Every record was delivered."""
+    NOT_ALL_DELIVERED = 1
+    """The run finished; some records were rejected or are in doubt, or the last of the output is missing."""
+    USAGE = 2
+    """The command or its configuration is wrong; nothing was sent."""
+    UNREACHABLE = 3
+    """No connection to the target was ever made; nothing was sent."""
+    STOPPED_EARLY = 75
+    """The run ended before its input did, or records are left unsent: send them later."""
+
+
+def exit_code(result: Result, stopped_by: signal.Signals | None) -> int:
+    """The code for a finished run; a signal that stopped it counts as 128 plus its number."""
+    records = result.summary.records
+    if stopped_by is not None:
+        return 128 + stopped_by
+    if isinstance(result.error, DialError) and not result.was_reached:
+        return ExitCode.UNREACHABLE
+    if result.error is not None or records.unsent:
+        return ExitCode.STOPPED_EARLY
+    if records.rejected or records.in_doubt:
+        return ExitCode.NOT_ALL_DELIVERED
+    return ExitCode.DELIVERED

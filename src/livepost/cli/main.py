@@ -1,0 +1,70 @@
+"""The `livepost` command: pick a sub-command, turn errors into a sentence and an exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from livepost import __version__
+from livepost.cli.talk import print_data, say, say_error
+from livepost.errors import ConfigurationError, LivepostError
+
+_HELP = """\
+usage: livepost COMMAND [OPTIONS]
+
+Deliver records to a REST API over connections that stay live.
+
+commands:
+  send FILE... --to URL   deliver every record of the files, then exit
+  serve                   a practice server
+  demo                    deliver samples to a practice server, and compare
+
+  livepost COMMAND --help tells the options of each.
+  livepost --version      the version"""
+
+_COMMANDS = ("send", "serve", "demo")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    try:
+        return _run(sys.argv[1:] if arguments is None else list(arguments))
+    except LivepostError as error:
+        say_error(error)
+        return 2 if isinstance(error, ConfigurationError) else 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _run(arguments: Sequence[str]) -> int:
+    # Nothing is imported before it is known to be needed: --version takes 30 ms.
+    if not arguments:
+        say(_HELP)
+        return 2
+    if arguments[0] in ("--version", "-V"):
+        print_data(f"livepost {__version__}")
+        return 0
+    if arguments[0] in ("--help", "-h", "help"):
+        print_data(_HELP)
+        return 0
+    return _command(arguments[0], arguments[1:])
+
+
+def _command(name: str, arguments: Sequence[str]) -> int:
+    if name == "send":
+        from livepost.cli import send
+
+        return send.main(arguments)
+    if name == "serve":
+        from livepost.cli import serve
+
+        return serve.main(arguments)
+    if name == "demo":
+        from livepost.cli import demo
+
+        return demo.main(arguments)
+    import difflib
+
+    close = difflib.get_close_matches(name, _COMMANDS, n=1)
+    suggestion = f"; did you mean {close[0]}?" if close else ""
+    raise ConfigurationError(f"there is no command {name}{suggestion}", "see livepost --help")

@@ -1,0 +1,233 @@
+"""A whole run: the rooms put together, from a source of records to the summary.
+
+This is the library's entrance:
+
+    options = DeliveryOptions(target=parse_target("http://localhost:8080/api"))
+    result = asyncio.run(deliver(ObjectSource([{"name": "John"}]), options))
+    print(result.summary.to_json())
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import ParamSpec
+
+from livepost.clock import Clock, monotonic
+from livepost.config import DeliveryOptions
+from livepost.delivery.request import make_request_head
+from livepost.delivery.retry import RetryPolicy
+from livepost.delivery.schedule import DeliveryObserver, Schedule
+from livepost.errors import DialError, LivepostError
+from livepost.events import CloseReason
+from livepost.net.connection import Surroundings
+from livepost.net.deadlines import Deadlines
+from livepost.net.dial import Dialer
+from livepost.net.pool import Pool
+from livepost.net.proxy import choose_proxy
+from livepost.records.feed import RecordFeed
+from livepost.records.source import Source
+from livepost.report.progress import NoProgress, Progress, Snapshot
+from livepost.report.summary import Summary, summarize
+from livepost.report.tally import Tally
+from livepost.wire.http1 import Http1Machine
+
+Arguments = ParamSpec("Arguments")
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a run ended.  The summary always holds, whatever happened."""
+
+    summary: Summary
+    error: LivepostError | None
+    """What ended the run before its time, or None."""
+    was_stopped: bool
+    """`Delivery.stop` or `abort` was called before the run had ended."""
+    was_reached: bool
+    """At least one connection to the target was made."""
+
+
+async def deliver(
+    source: Source,
+    options: DeliveryOptions,
+    *,
+    observers: Sequence[DeliveryObserver] = (),
+    progress: Progress | None = None,
+) -> Result:
+    """Deliver every record of `source` and say what became of each.
+
+    `observers` are told of each record as it ends.  Raises ConfigurationError before anything is
+    sent.  Every later LivepostError, also one that an observer raised, is in the result; whatever
+    else an observer or the source raises comes out of here, once what was in flight has ended.
+    """
+    return await Delivery(source, options, observers=observers, progress=progress).run()
+
+
+class Delivery:
+    """One run.  Await `run` once; `stop` and `abort` may be called meanwhile, on the same loop."""
+
+    def __init__(
+        self,
+        source: Source,
+        options: DeliveryOptions,
+        *,
+        observers: Sequence[DeliveryObserver] = (),
+        progress: Progress | None = None,
+        policy: RetryPolicy | None = None,
+        clock: Clock = monotonic,
+    ) -> None:
+        proxy = None if options.route.unix_socket else choose_proxy(options.target, options.route.proxy)
+        self._head = make_request_head(options, None if options.target.is_tls else proxy)
+        self._dialer = Dialer(options, proxy, clock)
+        self._source = source
+        self._options = options
+        self._tally = Tally()
+        self._observers: list[DeliveryObserver] = [self._tally]
+        for observer in observers:
+            self.observe(observer)
+        self._progress = progress or NoProgress()
+        self._policy = policy or RetryPolicy()
+        self._clock = clock
+        self._error: LivepostError | None = None
+        self._crash: Exception | None = None
+        self._was_stopped = False
+        self._finished = asyncio.Event()
+
+    def observe(self, observer: DeliveryObserver) -> None:
+        """Tell this observer, too; to be called before `run`."""
+        self._observers.append(_Guarded(observer, self._observer_failed))
+
+    async def run(self) -> Result:
+        """Deliver everything, or as much as can be."""
+        loop = asyncio.get_running_loop()
+        self._loop = loop
+        started = self._clock()
+        deadlines = Deadlines(self._clock, loop.call_later)
+        self._feed = RecordFeed(self._source, loop=loop, on_arrival=self._on_arrival)
+        self._schedule = Schedule(
+            self._feed,
+            self._head,
+            self._policy,
+            self._observers,
+            remind=self._remind,
+            on_finished=self._finished.set,
+        )
+        self._pool = Pool(
+            self._dialer,
+            lambda: Http1Machine(max_response_bytes=self._options.max_response_bytes),
+            self._options.limits,
+            Surroundings(self._schedule, self._options.timeouts, deadlines, self._clock, loop, self._tally),
+            redial_delay=self._redial_delay,
+            on_unreachable=self._on_unreachable,
+        )
+        try:
+            self._feed.start()
+            with self._ticking(started):
+                await self._finished.wait()
+        finally:
+            self._pool.close(
+                CloseReason.STOPPED if self._was_stopped or self._error else CloseReason.FINISHED
+            )
+            await self._pool.wait_closed()
+            deadlines.close()
+            self._feed.close()
+        if self._crash is not None:
+            raise self._crash
+        summary = summarize(self._tally, read=self._schedule.read, seconds=self._clock() - started)
+        return Result(summary, self._error or self._feed.error, self._was_stopped, self._pool.opened > 0)
+
+    def stop(self) -> None:
+        """Take no further records; what is in flight may finish."""
+        self._was_stopped = True
+        self._stop_taking()
+
+    def abort(self) -> None:
+        """Close every connection now; what is in flight ends in doubt."""
+        self.stop()
+        self._pool.close(CloseReason.STOPPED)
+
+    def fail(self, error: LivepostError) -> None:
+        """End the run early because of `error`; what is in flight may finish."""
+        self._error = self._error or error
+        self._stop_taking()
+
+    def _observer_failed(self, error: Exception) -> None:
+        if isinstance(error, LivepostError):
+            self.fail(error)
+        else:
+            self._crash = self._crash or error
+            self._stop_taking()
+
+    def _stop_taking(self) -> None:
+        self._feed.stop()
+        self._schedule.stop()
+
+    def _on_arrival(self) -> None:
+        self._schedule.check_finished()
+        self._pool.wake()
+
+    def _remind(self, seconds: float) -> None:
+        self._loop.call_later(seconds, self._on_due)
+
+    def _on_due(self) -> None:
+        self._schedule.release_due(self._clock())
+        self._pool.wake()
+
+    def _redial_delay(self, error: DialError, failures: int) -> float | None:
+        return self._policy.redial_delay(error, failures, was_reached=self._pool.opened > 0)
+
+    def _on_unreachable(self, error: DialError) -> None:
+        self.fail(error)
+
+    def _fraction_read(self) -> float | None:
+        total = self._source.bytes_total
+        return min(1.0, self._source.bytes_read / total) if total else None
+
+    @contextlib.contextmanager
+    def _ticking(self, started: float) -> Iterator[None]:
+        """Keep the progress display up to date meanwhile."""
+        progress = self._progress
+        timer: asyncio.TimerHandle | None = None
+
+        def tick() -> None:
+            nonlocal timer
+            seconds = self._clock() - started
+            progress.tick(Snapshot.of(self._tally, seconds=seconds, fraction=self._fraction_read()))
+            wait()
+
+        def wait() -> None:
+            nonlocal timer
+            if progress.interval_seconds is not None:
+                timer = self._loop.call_later(progress.interval_seconds, tick)
+
+        try:
+            progress.start()
+            wait()
+            yield
+        finally:
+            if timer is not None:
+                timer.cancel()
+            progress.stop()
+
+
+class _Guarded:
+    """Passes everything on to an observer; what goes wrong there ends the run, not the event loop."""
+
+    def __init__(self, observer: DeliveryObserver, fail: Callable[[Exception], None]) -> None:
+        self.finished = _guarded(observer.finished, fail)
+        self.retried = _guarded(observer.retried, fail)
+        self.rejected = _guarded(observer.rejected, fail)
+        self.unsent = _guarded(observer.unsent, fail)
+
+
+def _guarded(call: Callable[Arguments, None], fail: Callable[[Exception], None]) -> Callable[Arguments, None]:
+    def guarded(*arguments: Arguments.args, **named: Arguments.kwargs) -> None:
+        try:
+            call(*arguments, **named)
+        except Exception as error:  # noqa: BLE001  not hidden: it ends the run
+            fail(error)
+
+    return guarded

@@ -1,0 +1,255 @@
+"""Making connections: names to addresses, TCP, proxy, TLS, in that order.
+
+Addresses race each other (Happy Eyeballs, RFC 8305) only on the first dial: a losing attempt is a
+wasted handshake.  The winner is remembered and dialled directly from then on, until it fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import re
+import socket
+import ssl
+from dataclasses import dataclass
+from typing import Any
+
+import aiohappyeyeballs
+
+from livepost.clock import Clock
+from livepost.config import DeliveryOptions
+from livepost.errors import ConfigurationError, DialError, PermanentDialError
+from livepost.net import tls
+from livepost.net.proxy import open_tunnel
+from livepost.target import Target
+
+ATTEMPT_DELAY_SECONDS = 0.25
+
+# Notice within about two minutes that a peer vanished without a word, and keep NAT entries alive.
+_KEEPALIVE_IDLE_SECONDS = 45
+_KEEPALIVE_INTERVAL_SECONDS = 15
+_KEEPALIVE_PROBES = 4
+_USER_TIMEOUT_MILLISECONDS = 60_000
+
+AddressInfo = tuple[Any, ...]
+
+_PORT = re.compile(r"[0-9]{1,5}")
+
+
+@dataclass(frozen=True, slots=True)
+class Dialed:
+    """A connection that was made; whoever receives it closes the socket."""
+
+    socket: socket.socket
+    address: str
+    seconds: float
+    tls_version: str | None
+    tls_resumed: bool
+
+
+class Dialer:
+    """Makes connections to one target.
+
+    `await dial()` returns a `Dialed` or raises DialError (PermanentDialError where trying again
+    will not help); nothing stays open on failure.
+    """
+
+    def __init__(self, options: DeliveryOptions, proxy: Target | None, clock: Clock) -> None:
+        self._target = options.target
+        self._proxy = proxy
+        self._unix_socket = options.route.unix_socket
+        self._timeouts = options.timeouts
+        self._tls_options = options.tls
+        self._clock = clock
+        self._context = (
+            tls.make_context(options.tls, http1_1=options.route.http1_1) if options.target.is_tls else None
+        )
+        self._overrides = _parse_overrides(options.route.resolve)
+        self._remembered: AddressInfo | None = None
+        next_hop = proxy or options.target
+        self._host, self._port = next_hop.host, next_hop.port
+        self._where = f"unix socket {self._unix_socket}" if self._unix_socket else next_hop.host_and_port
+
+    async def dial(self) -> Dialed:
+        started = self._clock()
+        sock = await self._connect()
+        address = _readable_address(sock)
+        if self._context is None:
+            return Dialed(sock, address, self._clock() - started, None, False)
+        secure = await self._secure(sock, self._context)
+        return Dialed(secure, address, self._clock() - started, secure.version(), bool(secure.session_reused))
+
+    async def _connect(self) -> socket.socket:
+        """A TCP or unix connection through which the target's own bytes can flow."""
+        limit = asyncio.timeout(self._timeouts.connect_timeout)
+        try:
+            async with limit:
+                sock = await self._open()
+                try:
+                    if self._proxy is not None and self._target.is_tls:
+                        await open_tunnel(sock, self._proxy, self._target)
+                except BaseException:
+                    sock.close()
+                    raise
+                return sock
+        except OSError as error:
+            # The kernel has a TimeoutError of its own.
+            if limit.expired():
+                raise DialError(
+                    f"{self._where} did not take a connection within {self._timeouts.connect_timeout:g} s",
+                    "check the address and firewalls, or allow more with --connect-timeout",
+                ) from None
+            raise self._explain(error) from None
+
+    async def _open(self) -> socket.socket:
+        loop = asyncio.get_running_loop()
+        if self._unix_socket is not None:
+            return await _connect_to(loop, (socket.AF_UNIX, socket.SOCK_STREAM, 0, "", self._unix_socket))
+        if self._remembered is not None:
+            try:
+                return _configured(await _connect_to(loop, self._remembered))
+            except OSError:
+                self._remembered = None
+            except asyncio.CancelledError:
+                # Silence until the time is up is a failure, too.
+                self._remembered = None
+                raise
+        addresses = await self._look_up(loop)
+        sock = _configured(
+            await aiohappyeyeballs.start_connection(
+                addresses, happy_eyeballs_delay=ATTEMPT_DELAY_SECONDS, interleave=1
+            )
+        )
+        with contextlib.suppress(OSError):
+            # Who is gone already is not remembered; the first use of the socket will say so.
+            self._remembered = (sock.family, sock.type, sock.proto, "", sock.getpeername())
+        return sock
+
+    async def _look_up(self, loop: asyncio.AbstractEventLoop) -> list[Any]:
+        names = self._overrides.get((self._host, self._port), (self._host,))
+        found: list[Any] = []
+        try:
+            for name in names:
+                found += await loop.getaddrinfo(name, self._port, type=socket.SOCK_STREAM)
+        except UnicodeError:
+            # A label is empty or longer than 63 characters: nothing can be called so.
+            raise self._unknown_host() from None
+        return found
+
+    def _unknown_host(self) -> DialError:
+        return PermanentDialError(f"there is no host named {self._host}", "check the spelling of the URL")
+
+    async def _secure(self, sock: socket.socket, context: ssl.SSLContext) -> ssl.SSLSocket:
+        limit = asyncio.timeout(self._timeouts.tls_handshake_timeout)
+        host = self._target.host
+        try:
+            async with limit:
+                return await tls.handshake(sock, context, host)
+        except OSError as error:
+            if limit.expired():
+                raise DialError(
+                    f"the TLS handshake with {host} took longer than "
+                    f"{self._timeouts.tls_handshake_timeout:g} s",
+                    "is something other than a TLS server listening there? "
+                    "allow more with --tls-handshake-timeout",
+                ) from None
+            raise await tls.explain(error, host, self._tls_options, self._connect) from None
+        except ValueError:
+            # A name that no certificate can hold, reached by --resolve or a unix socket.
+            raise self._unknown_host() from None
+
+    def _explain(self, error: OSError) -> DialError:
+        if isinstance(error, socket.gaierror):
+            if error.errno == socket.EAI_AGAIN:
+                return DialError(
+                    f"the name {self._host} cannot be looked up at the moment",
+                    "check the network and its DNS",
+                )
+            return self._unknown_host()
+        # Several addresses that failed in several ways come as one error without a number.
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            return DialError(
+                "no more connections: too many open files", "lower --connections or raise `ulimit -n`"
+            )
+        if isinstance(error, ConnectionRefusedError) or f"[Errno {errno.ECONNREFUSED}]" in reason:
+            return DialError(
+                f"{self._where} refused the connection", "is the server running, and is that its port?"
+            )
+        if self._unix_socket is not None:
+            # A server that starts again makes its socket anew.
+            kind = DialError if error.errno == errno.ENOENT else PermanentDialError
+            return kind(f"{self._where} cannot be opened: {reason}", "check --unix-socket")
+        return DialError(f"{self._where} cannot be reached: {reason}", "check the address and the network")
+
+
+async def _connect_to(loop: asyncio.AbstractEventLoop, address: AddressInfo) -> socket.socket:
+    family, kind, protocol, _, where = address
+    sock = socket.socket(family, kind, protocol)
+    try:
+        sock.setblocking(False)
+        await loop.sock_connect(sock, where)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _configured(sock: socket.socket) -> socket.socket:
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in (
+            ("TCP_KEEPIDLE", _KEEPALIVE_IDLE_SECONDS),
+            ("TCP_KEEPINTVL", _KEEPALIVE_INTERVAL_SECONDS),
+            ("TCP_KEEPCNT", _KEEPALIVE_PROBES),
+            ("TCP_USER_TIMEOUT", _USER_TIMEOUT_MILLISECONDS),
+        ):
+            # Linux has them all, macOS some.
+            if hasattr(socket, name):
+                sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+    except OSError:
+        # macOS refuses options on a connection that the peer has reset.
+        sock.close()
+        raise
+    return sock
+
+
+def _readable_address(sock: socket.socket) -> str:
+    try:
+        name = sock.getpeername()
+    except OSError:
+        # The peer is gone already; the first use of the socket will say so.
+        return "unknown"
+    if not isinstance(name, tuple):
+        return str(name)
+    host, port = name[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _parse_overrides(lines: tuple[str, ...]) -> dict[tuple[str, int], tuple[str, ...]]:
+    """`HOST:PORT:ADDRESS[,ADDRESS]` as curl's --resolve takes it, addresses of IPv6 perhaps in brackets."""
+    overrides = {}
+    for line in lines:
+        host, _, rest = line.partition(":")
+        port, _, addresses = rest.partition(":")
+        names = tuple(address.strip("[]") for address in addresses.split(",") if address)
+        if not (host and _PORT.fullmatch(port) and names and all(map(_is_address, names))):
+            raise ConfigurationError(
+                f"--resolve {line} cannot be understood",
+                "write it as HOST:PORT:ADDRESS, as in example.com:443:127.0.0.1",
+            )
+        overrides[host.lower(), int(port)] = names
+    return overrides
+
+
+def _is_address(text: str) -> bool:
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            socket.inet_pton(family, text)
+            return True
+        except OSError:
+            continue
+    return False

@@ -1,0 +1,204 @@
+"""The connections to one target: which one gets work next, and when another is dialled.
+
+Connections that have work look after themselves (they pull).  The pool wakes idle ones when work
+arrives, the most recently used first, so that few stay hot and the rest may age out; and it dials
+more while exchanges wait and the limit allows.  A connection that becomes free before a dial
+completes simply takes the exchange first.
+
+The first dial is made alone: it finds out whether the target can be reached, and by which address.
+After that there are never more dials in progress than connections alive, so the pool doubles at
+most once a round trip and a short job does not open connections it has no use for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+from livepost.config import Limits
+from livepost.errors import DialError
+from livepost.events import CloseReason, ConnectionOpened
+from livepost.net.connection import Connection, Surroundings
+from livepost.net.deadlines import TimerHandle
+from livepost.net.dial import Dialed
+from livepost.wire.machine import Machine
+
+_OUR_DOING = frozenset(
+    (CloseReason.FINISHED, CloseReason.STOPPED, CloseReason.IDLE_TIMEOUT, CloseReason.IDLE_LIMIT)
+)
+
+
+class Dialing(Protocol):
+    """What makes connections (`net.dial.Dialer`)."""
+
+    async def dial(self) -> Dialed:
+        """Make one connection, or raise DialError."""
+
+
+class Pool:
+    """Keeps connections live between one target and `shared.work`.
+
+    Call `wake` whenever work may have arrived; call `close` at the end and await `wait_closed`.
+    `redial_delay(error, failures_in_a_row)` says how many seconds to wait after a failed dial, or
+    None to give up; then `on_unreachable(error)` is called.  Nobody gives up while a connection
+    is alive.
+    """
+
+    def __init__(
+        self,
+        dialer: Dialing,
+        make_machine: Callable[[], Machine],
+        limits: Limits,
+        shared: Surroundings,
+        *,
+        redial_delay: Callable[[DialError, int], float | None],
+        on_unreachable: Callable[[DialError], None],
+    ) -> None:
+        self._dialer = dialer
+        self._make_machine = make_machine
+        self._limits = limits
+        self._shared = shared
+        self._redial_delay = redial_delay
+        self._on_unreachable = on_unreachable
+        self._alive: dict[int, Connection] = {}
+        self._idle: dict[int, Connection] = {}
+        """Idle connections by number, in order, the most recently used last."""
+        self._idle_limit = limits.idle_per_host
+        if limits.max_idle_conns is not None:
+            self._idle_limit = min(self._idle_limit, limits.max_idle_conns)
+        self._dials: set[asyncio.Task[Dialed]] = set()
+        self._opened = 0
+        self._failures_in_a_row = 0
+        self._redial_timer: TimerHandle | None = None
+        self._is_resting = False
+        """Dials failed too often, but connections are alive: dial no more until one of them ends."""
+        self._is_closed = False
+
+    @property
+    def opened(self) -> int:
+        """How many connections were ever made."""
+        return self._opened
+
+    @property
+    def alive(self) -> int:
+        return len(self._alive)
+
+    def wake(self) -> None:
+        """Work may have arrived: let idle connections take it, and dial more if they are too few."""
+        work = self._shared.work
+        for number in reversed(tuple(self._idle)):
+            if not work.waiting:
+                break
+            self._idle.pop(number).offer()
+        self._dial_if_needed()
+
+    def close(self, reason: CloseReason) -> None:
+        """Close every connection; open exchanges fail with what was sent of them."""
+        self._is_closed = True
+        if self._redial_timer is not None:
+            self._redial_timer.cancel()
+        for task in self._dials:
+            task.cancel()
+        for connection in list(self._alive.values()):
+            connection.close(reason)
+
+    async def wait_closed(self) -> None:
+        """Until the dials that `close` cancelled have cleaned up after themselves."""
+        await asyncio.gather(*self._dials, return_exceptions=True)
+
+    def _dial_if_needed(self) -> None:
+        if self._is_closed or self._is_resting or self._redial_timer is not None:
+            return
+        dialing = len(self._dials)
+        alive = len(self._alive)
+        wanted = min(
+            self._shared.work.waiting - len(self._idle) - dialing,
+            self._limits.max_conns_per_host - alive - dialing,
+            max(1, alive) - dialing,
+        )
+        for _ in range(wanted):
+            task = self._shared.loop.create_task(self._dialer.dial())
+            self._dials.add(task)
+            task.add_done_callback(self._dial_ended)
+
+    def _dial_ended(self, task: asyncio.Task[Dialed]) -> None:
+        self._dials.discard(task)
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is None:
+            self._begin(task.result())
+        elif isinstance(error, DialError):
+            self._dial_failed(error)
+        else:
+            self._shared.loop.call_exception_handler({"message": "a dial crashed", "exception": error})
+
+    def _begin(self, dialed: Dialed) -> None:
+        if self._is_closed:
+            dialed.socket.close()
+            return
+        self._opened += 1
+        self._shared.observer.connection_opened(
+            ConnectionOpened(
+                self._opened, dialed.address, dialed.seconds, dialed.tls_version, dialed.tls_resumed
+            )
+        )
+        connection = Connection(
+            self._opened,
+            dialed.socket,
+            self._make_machine(),
+            self._shared,
+            on_idle=self._connection_idle,
+            on_closed=self._connection_closed,
+        )
+        self._alive[connection.number] = connection
+        self._is_resting = False
+        connection.offer()
+        self._dial_if_needed()
+
+    def _dial_failed(self, error: DialError) -> None:
+        if self._is_closed:
+            return
+        self._shared.observer.dial_failed(str(error))
+        if self._redial_timer is not None:
+            # Failures that come together, as when the server goes away, count once.
+            return
+        self._failures_in_a_row += 1
+        delay = self._redial_delay(error, self._failures_in_a_row)
+        if delay is not None:
+            self._redial_timer = self._shared.loop.call_later(delay, self._redial)
+        elif self._alive or self._dials:
+            self._is_resting = True
+        else:
+            self._on_unreachable(error)
+
+    def _redial(self) -> None:
+        self._redial_timer = None
+        self._is_resting = False
+        self._dial_if_needed()
+
+    def _connection_idle(self, connection: Connection) -> None:
+        if len(self._idle) >= self._idle_limit:
+            connection.close(CloseReason.IDLE_LIMIT)
+        else:
+            self._idle[connection.number] = connection
+
+    def _connection_closed(self, connection: Connection, reason: CloseReason) -> None:
+        del self._alive[connection.number]
+        self._idle.pop(connection.number, None)
+        if self._is_closed:
+            return
+        self._is_resting = False
+        if connection.bytes_received:
+            self._failures_in_a_row = 0
+        elif reason not in _OUR_DOING and (connection.requests or self._shared.work.waiting):
+            # As good as a dial that failed: without a pause, every exchange would end like this one.
+            self._dial_failed(
+                DialError(
+                    f"connections to the server end without an answer ({reason.value})",
+                    "is it an HTTP server, and does it want TLS or a client certificate?",
+                )
+            )
+            return
+        self._dial_if_needed()

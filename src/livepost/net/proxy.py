@@ -1,0 +1,109 @@
+"""Which proxy, if any, a URL is reached through, and how to pass it.
+
+For http the proxy is sent whole URLs (absolute form, RFC 9112 section 3.2.2); for https it is asked
+for a tunnel with CONNECT (RFC 9110 section 9.3.6).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Mapping
+
+from livepost.errors import ConfigurationError, DialError, PermanentDialError
+from livepost.target import Target, parse_target
+from livepost.wire.response_head import HEAD_BYTES_LIMIT, ProtocolError, read_response_head
+
+_BEGINNING = b"HTTP/1."
+
+
+def choose_proxy(
+    target: Target, given: str | None, environment: Mapping[str, str] | None = None
+) -> Target | None:
+    """The proxy to use: `given`, or what the environment says; "" means none.
+
+    Reads http_proxy, https_proxy, all_proxy and no_proxy, lower case first.  Raises
+    ConfigurationError for a proxy that livepost cannot use.
+    """
+    if given is None:
+        given = _proxy_from_environment(target, os.environ if environment is None else environment)
+    if not given:
+        return None
+    if "://" not in given:
+        given = f"http://{given}"
+    proxy = parse_target(given, "proxy URL")
+    if proxy.is_tls:
+        raise ConfigurationError("TLS to the proxy itself is not supported", "use an http:// proxy URL")
+    return proxy
+
+
+def _proxy_from_environment(target: Target, environment: Mapping[str, str]) -> str:
+    def variable(name: str) -> str:
+        return environment.get(name) or environment.get(name.upper()) or ""
+
+    # In a CGI program HTTP_PROXY comes from the request's "Proxy:" header (CVE-2016-5385).
+    if target.scheme == "http" and "REQUEST_METHOD" in environment:
+        proxy = environment.get("http_proxy", "")
+    else:
+        proxy = variable(f"{target.scheme}_proxy")
+    proxy = proxy or variable("all_proxy")
+    if not proxy or _is_exempt(target, variable("no_proxy")):
+        return ""
+    return proxy
+
+
+def _is_exempt(target: Target, no_proxy: str) -> bool:
+    """curl's rule: `*`, a host, a domain with or without leading dot, each perhaps with a port."""
+    for entry in no_proxy.replace(",", " ").split():
+        if entry == "*":
+            return True
+        name, _, port = entry.rpartition(":") if entry.count(":") == 1 else (entry, "", "")
+        if port and port != str(target.port):
+            continue
+        name = name.strip("[]").lstrip(".").lower()
+        if target.host == name or target.host.endswith(f".{name}"):
+            return True
+    return False
+
+
+async def open_tunnel(sock: socket.socket, proxy: Target, target: Target) -> None:
+    """Ask the proxy at the other end of `sock` for a tunnel to the target.
+
+    Raises DialError when the proxy refuses, OSError when the connection fails.
+    """
+    loop = asyncio.get_running_loop()
+    request = f"CONNECT {target.host_and_port} HTTP/1.1\r\nHost: {target.host_and_port}\r\n".encode("ascii")
+    if proxy.authorization is not None:
+        request += b"Proxy-Authorization: " + proxy.authorization + b"\r\n"
+    await loop.sock_sendall(sock, request + b"\r\n")
+    answer = b""
+    while b"\r\n\r\n" not in answer:
+        data = await loop.sock_recv(sock, 4096)
+        if not data:
+            raise DialError(
+                f"the proxy {proxy.authority} closed the connection instead of opening a tunnel", ""
+            )
+        answer += data
+        # Do not wait for the end of what is no answer.
+        if len(answer) > HEAD_BYTES_LIMIT or not answer.startswith(_BEGINNING[: len(answer)]):
+            raise _not_a_proxy(proxy)
+    end = answer.find(b"\r\n\r\n") + 4
+    try:
+        head = read_response_head(answer[:end])
+    except ProtocolError:
+        raise _not_a_proxy(proxy) from None
+    if head.status == 407:
+        raise PermanentDialError(
+            f"the proxy {proxy.authority} asks for a user and password",
+            "give them as --proxy http://USER:PASSWORD@HOST:PORT",
+        )
+    if not 200 <= head.status < 300:
+        where = f"a tunnel to {target.host_and_port}"
+        raise DialError(f"the proxy {proxy.authority} refused {where} with status {head.status}", "")
+    if len(answer) > end:
+        raise DialError(f"the proxy {proxy.authority} sent bytes nobody asked for", "")
+
+
+def _not_a_proxy(proxy: Target) -> DialError:
+    return PermanentDialError(f"{proxy.authority} does not answer like an HTTP proxy", "check --proxy")
