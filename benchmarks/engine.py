@@ -1,0 +1,134 @@
+"""The CPU a record costs inside livepost, without sockets, kernel or server.
+
+Run: .venv/bin/python benchmarks/engine.py.  Everything from the NDJSON block to the summary is the real thing;
+only the socket and the event loop are stand-ins.  The minimum of several rounds is what a quiet machine needs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+from collections import deque
+from typing import Any, cast
+
+from livepost.clock import monotonic
+from livepost.config import DeliveryOptions, Timeouts
+from livepost.delivery.request import make_request_head
+from livepost.delivery.retry import RetryPolicy
+from livepost.delivery.schedule import Schedule
+from livepost.model import Record, Rejection
+from livepost.net.connection import Connection, Surroundings
+from livepost.net.deadlines import Deadlines
+from livepost.records.ndjson import NdjsonReader
+from livepost.report.tally import Tally
+from livepost.target import parse_target
+from livepost.wire.http1 import Http1Machine
+
+RECORDS = 20_000
+ROUNDS = 15
+LINE = b'{"id":123456,"name":"User 123456","email":"user123456@example.com","note":"%s"}\n' % (b"x" * 120)
+ANSWER = (
+    b"HTTP/1.1 201 Created\r\nServer: nginx\r\nDate: Sun, 22 Nov 2026 13:00:00 GMT\r\n"
+    b"Content-Type: application/json\r\nContent-Length: 29\r\nConnection: keep-alive\r\n\r\n"
+    b'{"id":123456,"created":"yes"}'
+)
+
+
+class StandInSocket:
+    """Takes everything and always has the same answer; registers as a real file for poll."""
+
+    def __init__(self) -> None:
+        self._pair = socket.socketpair()
+
+    def fileno(self) -> int:
+        return self._pair[0].fileno()
+
+    def recv(self, size: int) -> bytes:
+        return ANSWER
+
+    def send(self, data: bytes) -> int:
+        return len(data)
+
+    def close(self) -> None:
+        for end in self._pair:
+            end.close()
+
+
+class StandInLoop:
+    def add_reader(self, file: int, callback: Any) -> None:
+        pass
+
+    def remove_reader(self, file: int) -> None:
+        pass
+
+
+class StandInSupply:
+    """Records that are all there already."""
+
+    ended = False
+
+    def __init__(self, items: list[Record | Rejection]) -> None:
+        self._items = deque(items)
+        self.take = self._items.popleft
+
+    @property
+    def waiting(self) -> int:
+        return len(self._items)
+
+    def peek(self) -> Record | Rejection | None:
+        return self._items[0] if self._items else None
+
+
+def read_block() -> list[Record | Rejection]:
+    return NdjsonReader("users.ndjson", max_record_bytes=1 << 24).feed(LINE * RECORDS)
+
+
+def deliver(items: list[Record | Rejection]) -> float:
+    """Seconds of CPU to carry all of `items` through connection, machine, schedule and tally."""
+    tally = Tally()
+    schedule = Schedule(
+        cast(Any, StandInSupply(items)),
+        make_request_head(DeliveryOptions(target=parse_target("http://localhost/api")), None),
+        RetryPolicy(),
+        (tally,),
+        remind=lambda seconds: None,
+        on_finished=lambda: None,
+    )
+    loop = cast(asyncio.AbstractEventLoop, StandInLoop())
+    deadlines = Deadlines(monotonic, lambda seconds, callback: cast(Any, None))
+    sock = StandInSocket()
+    connection = Connection(
+        1,
+        cast(socket.socket, sock),
+        Http1Machine(),
+        Surroundings(schedule, Timeouts(), deadlines, monotonic, loop, tally),
+        on_idle=lambda connection: None,
+        on_closed=lambda connection, reason: None,
+    )
+    connection.offer()
+    on_readable = connection._on_readable
+    started = time.process_time()
+    for _ in range(len(items) - 1):
+        on_readable()
+    seconds = time.process_time() - started
+    sock.close()
+    return seconds
+
+
+def main() -> None:
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    reading, delivering = [], []
+    for _ in range(ROUNDS):
+        started = time.process_time()
+        items = read_block()
+        reading.append(time.process_time() - started)
+        delivering.append(deliver(items))
+    print(f"read a record       {min(reading) / RECORDS * 1e6:6.2f} µs")
+    print(f"deliver a record    {min(delivering) / RECORDS * 1e6:6.2f} µs  (without system calls)")
+
+
+if __name__ == "__main__":
+    main()
