@@ -82,6 +82,20 @@ def test_without_file_descriptors_it_pauses_and_goes_on(monkeypatch: pytest.Monk
     run(steps)
 
 
+def test_while_it_pauses_it_does_not_try() -> None:
+    async def steps() -> None:
+        sock, listener = scarce_listener()
+        listener.start(socket.socket.close)
+        with RawClient.dial(listener.port):
+            await sock.tried.wait()
+            for _ in range(5):
+                await asyncio.sleep(0)
+        assert sock.accepts == 1
+        listener.close()
+
+    run(steps)
+
+
 def test_it_can_be_closed_while_it_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listener_module, "PAUSE_SECONDS", 0.01)
 
@@ -104,9 +118,7 @@ def test_what_cannot_be_listened_on() -> None:
         with pytest.raises(ConfigurationError, match=f"^port {taken.port} is taken$"):
             await listen("127.0.0.1", taken.port)
         taken.close()
-        with pytest.raises(
-            ConfigurationError, match="^cannot listen on /nowhere/x: No such file or directory$"
-        ):
+        with pytest.raises(ConfigurationError, match="listen on /nowhere/x: No such file or directory"):
             listen_on_path("/nowhere/x")
         with pytest.raises(ConfigurationError, match="path too long"):
             listen_on_path("/tmp/" + "x" * 200)

@@ -40,9 +40,11 @@ def opened(tally: Tally, number: int, tls_version: str | None = None, *, resumed
         )
 
 
-def closed(tally: Tally, reason: CloseReason, number: int, sent: int = 0, received: int = 0) -> None:
+def closed(
+    tally: Tally, reason: CloseReason, number: int, sent: int = 0, received: int = 0, requests: int = 1
+) -> None:
     for n in range(number):
-        tally.connection_closed(ConnectionClosed(n + 1, reason, 1, sent, received))
+        tally.connection_closed(ConnectionClosed(n + 1, reason, requests, sent, received))
 
 
 def eventful() -> Summary:
@@ -62,7 +64,7 @@ def eventful() -> Summary:
         tally.retried(exchange(), "503", answer(503), 0.002)
     tally.dial_failed("connection refused")
     closed(tally, CloseReason.SERVER_ANNOUNCED, 1)
-    closed(tally, CloseReason.FINISHED, 4, sent=120_000, received=85_000)
+    closed(tally, CloseReason.FINISHED, 4, sent=120_000, received=85_000, requests=499)
     return summarize(tally, read=2000, seconds=200.0004)
 
 

@@ -87,12 +87,10 @@ def test_latency_and_statuses_are_over_answers_only() -> None:
     assert tally.latency.max == 40.0
 
 
-def test_reused_counts_attempts_on_a_connection_that_had_carried_a_request() -> None:
+def test_reused_counts_requests_on_a_connection_that_had_carried_one() -> None:
     tally = Tally()
-    delivered = Outcome(State.DELIVERED, "201")
-    for request_on_connection in (1, 2, 3, 1):
-        tally.finished(exchange(request_on_connection), delivered, answer(201), 0.01)
-    tally.retried(exchange(4), "reset", None, 0.01)
+    for number, requests in enumerate((0, 1, 4)):
+        tally.connection_closed(ConnectionClosed(number, CloseReason.FINISHED, requests, 0, 0))
     assert tally.reused == 3
 
 

@@ -14,11 +14,11 @@ def classify(response: Response) -> Outcome:
     The status alone decides: an answer whose body was cut off still said whether the record was
     taken.
     """
-    return _outcome(response.status, response.complete)
+    outcome = _outcome(response.status)
+    return outcome if response.complete else Outcome(outcome.state, f"{outcome.reason}, answer cut off")
 
 
-@functools.lru_cache
-def _outcome(status: int, is_complete: bool) -> Outcome:
-    state = State.DELIVERED if 200 <= status < 300 else State.REJECTED
-    reason = f"status {status}"
-    return Outcome(state, reason if is_complete else f"{reason}, answer cut off")
+# One value for each status there is, instead of one for each record.
+@functools.cache
+def _outcome(status: int) -> Outcome:
+    return Outcome(State.DELIVERED if 200 <= status < 300 else State.REJECTED, f"status {status}")

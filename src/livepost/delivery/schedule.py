@@ -79,6 +79,7 @@ class Schedule:
         on_finished: Callable[[], None],
     ) -> None:
         self._supply = supply
+        self._take = supply.take
         self._head = head
         self._policy = policy
         self._observers = tuple(observers)
@@ -105,16 +106,25 @@ class Schedule:
         if self._is_stopping:
             return None
         if self._ready:
-            self._in_flight += 1
-            return self._ready.popleft()
-        while not self._is_stopping and (item := self._supply.take()) is not None:
+            return self._pull_again(now)
+        take = self._take
+        while (item := take()) is not None:
             self.read += 1
             if isinstance(item, Record):
                 self._in_flight += 1
-                return Exchange(self._head, item.body, item)
+                return Exchange(self._head, item.body, item, 1, now)
             self._reject(item)
+            if self._is_stopping:
+                break
         self.check_finished()
         return None
+
+    def _pull_again(self, now: float) -> Exchange:
+        exchange = self._ready.popleft()
+        exchange.attempts += 1
+        exchange.sent_at = now
+        self._in_flight += 1
+        return exchange
 
     def release_due(self, now: float) -> None:
         """Let `pull` give what has waited long enough; to be called when `remind` said."""
@@ -160,7 +170,7 @@ class Schedule:
         if self._in_flight or self._is_finished:
             return
         # No connection is needed, and perhaps none will be had, for what is not fit to send.
-        while not self._is_stopping and isinstance(rejection := self._supply.peek(), Rejection):
+        while isinstance(rejection := self._supply.peek(), Rejection):
             self._supply.take()
             self.read += 1
             self._reject(rejection)

@@ -130,16 +130,9 @@ class Dialer:
     async def _look_up(self, loop: asyncio.AbstractEventLoop) -> list[Any]:
         names = self._overrides.get((self._host, self._port), (self._host,))
         found: list[Any] = []
-        try:
-            for name in names:
-                found += await loop.getaddrinfo(name, self._port, type=socket.SOCK_STREAM)
-        except UnicodeError:
-            # A label is empty or longer than 63 characters: nothing can be called so.
-            raise self._unknown_host() from None
+        for name in names:
+            found += await loop.getaddrinfo(name, self._port, type=socket.SOCK_STREAM)
         return found
-
-    def _unknown_host(self) -> DialError:
-        return PermanentDialError(f"there is no host named {self._host}", "check the spelling of the URL")
 
     async def _secure(self, sock: socket.socket, context: ssl.SSLContext) -> ssl.SSLSocket:
         limit = asyncio.timeout(self._timeouts.tls_handshake_timeout)
@@ -156,9 +149,6 @@ class Dialer:
                     "allow more with --tls-handshake-timeout",
                 ) from None
             raise await tls.explain(error, host, self._tls_options, self._connect) from None
-        except ValueError:
-            # A name that no certificate can hold, reached by --resolve or a unix socket.
-            raise self._unknown_host() from None
 
     def _explain(self, error: OSError) -> DialError:
         if isinstance(error, socket.gaierror):
@@ -167,7 +157,7 @@ class Dialer:
                     f"the name {self._host} cannot be looked up at the moment",
                     "check the network and its DNS",
                 )
-            return self._unknown_host()
+            return PermanentDialError(f"there is no host named {self._host}", "check the spelling of the URL")
         # Several addresses that failed in several ways come as one error without a number.
         reason = os.strerror(error.errno) if error.errno else str(error)
         if error.errno in (errno.EMFILE, errno.ENFILE):

@@ -7,7 +7,9 @@ for a tunnel with CONNECT (RFC 9110 section 9.3.6).
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import os
+import re
 import socket
 from collections.abc import Mapping
 
@@ -16,6 +18,7 @@ from livepost.target import Target, parse_target
 from livepost.wire.response_head import HEAD_BYTES_LIMIT, ProtocolError, read_response_head
 
 _BEGINNING = b"HTTP/1."
+_WITH_PORT = re.compile(r"(\[.*\]|[^:]*):([0-9]+)")
 
 
 def choose_proxy(
@@ -32,10 +35,12 @@ def choose_proxy(
         return None
     if "://" not in given:
         given = f"http://{given}"
-    proxy = parse_target(given, "proxy URL")
-    if proxy.is_tls:
-        raise ConfigurationError("TLS to the proxy itself is not supported", "use an http:// proxy URL")
-    return proxy
+    if not given.lower().startswith("http://"):
+        # What stands there instead may hold a password.
+        raise ConfigurationError(
+            "the proxy URL is not an http:// URL", "TLS and SOCKS to the proxy itself are not supported"
+        )
+    return parse_target(given, "proxy URL")
 
 
 def _proxy_from_environment(target: Target, environment: Mapping[str, str]) -> str:
@@ -54,17 +59,29 @@ def _proxy_from_environment(target: Target, environment: Mapping[str, str]) -> s
 
 
 def _is_exempt(target: Target, no_proxy: str) -> bool:
-    """curl's rule: `*`, a host, a domain with or without leading dot, each perhaps with a port."""
-    for entry in no_proxy.replace(",", " ").split():
+    """curl's rule: `*`, or hosts, domains (a leading dot changes nothing), addresses and networks.
+
+    As in `localhost,example.com,10.0.0.0/8`; a port behind one limits it to that port.
+    """
+    for entry in no_proxy.replace(",", " ").lower().split():
         if entry == "*":
             return True
-        name, _, port = entry.rpartition(":") if entry.count(":") == 1 else (entry, "", "")
-        if port and port != str(target.port):
-            continue
-        name = name.strip("[]").lstrip(".").lower()
-        if target.host == name or target.host.endswith(f".{name}"):
+        with_port = _WITH_PORT.fullmatch(entry)
+        name, port = with_port.groups() if with_port else (entry, str(target.port))
+        if port == str(target.port) and _covers(name.strip("[]").lstrip("."), target.host):
             return True
     return False
+
+
+def _covers(name: str, host: str) -> bool:
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host == name or (name != "" and host.endswith(f".{name}"))
+    try:
+        return address in ipaddress.ip_network(name, strict=False)
+    except ValueError:
+        return False
 
 
 async def open_tunnel(sock: socket.socket, proxy: Target, target: Target) -> None:

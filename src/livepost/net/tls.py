@@ -17,6 +17,9 @@ _NO_CHECK_TIME = 0x200000
 
 _DESCRIBE_SECONDS = 5.0
 
+# How OpenSSL calls an answer in clear text; the last one from version 3.2 on.
+_NOT_TLS = frozenset(("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"))
+
 
 def make_context(options: TlsOptions, *, http1_1: bool) -> ssl.SSLContext:
     """A client context: the system's authorities, or only those of `cacert`; TLS 1.2 or later.
@@ -72,22 +75,17 @@ async def handshake(
 ) -> ssl.SSLSocket:
     """Make `raw` a TLS socket; the caller closes it on success, this function on failure.
 
-    Raises ssl.SSLError and OSError as they come; `explain` turns them into DialError.  Raises
-    ValueError for a host name that TLS has no place for.
+    Raises ssl.SSLError and OSError as they come; `explain` turns them into DialError.
     """
     loop = asyncio.get_running_loop()
-    try:
-        # suppress_ragged_eofs=False: an end without close_notify is seen as one, it could be forged.
-        tls = context.wrap_socket(
-            raw,
-            server_hostname=hostname,
-            do_handshake_on_connect=False,
-            suppress_ragged_eofs=False,
-            session=session,
-        )
-    except BaseException:
-        raw.close()
-        raise
+    # suppress_ragged_eofs=False: an end without close_notify is seen as one, it could be forged.
+    tls = context.wrap_socket(
+        raw,
+        server_hostname=hostname,
+        do_handshake_on_connect=False,
+        suppress_ragged_eofs=False,
+        session=session,
+    )
     try:
         while True:
             try:
@@ -126,18 +124,25 @@ async def explain(
     """What a failed handshake means.  May connect again to look at the certificate."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return await _explain_certificate(error, hostname, options, connect)
-    if isinstance(error, ssl.SSLError):
-        reason = (error.reason or "it failed").replace("_", " ").lower()
-        if error.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST"):
+    if not isinstance(error, ssl.SSLError) or isinstance(error, ssl.SSLEOFError):
+        return DialError(f"{hostname} closed the connection during the TLS handshake", "")
+    code = error.reason or "IT_FAILED"
+    reason = code.replace("_", " ").lower()
+    if code in _NOT_TLS:
+        return PermanentDialError(
+            f"{hostname} does not speak TLS on this port", "is the URL http:// instead of https://?"
+        )
+    if "ALERT" in code and ("CERT" in code or "UNKNOWN_CA" in code):
+        if options.cert is None:
             return PermanentDialError(
-                f"{hostname} does not speak TLS on this port", "is the URL http:// instead of https://?"
+                f"{hostname} wants a client certificate ({reason})", "give --cert and --key"
             )
-        if "ALERT" in (error.reason or "") and "CERT" in (error.reason or ""):
-            return PermanentDialError(
-                f"{hostname} refused our client certificate ({reason})", "give --cert and --key"
-            )
-        return DialError(f"the TLS handshake with {hostname} failed: {reason}", "")
-    return DialError(f"{hostname} closed the connection during the TLS handshake", "")
+        return PermanentDialError(
+            f"{hostname} refused our client certificate ({reason})", "give another with --cert and --key"
+        )
+    # What servers say before TLS 1.3 to a client without a certificate, and to one too old or too new.
+    hint = "if it wants a client certificate, give --cert and --key" if "HANDSHAKE_FAILURE" in code else ""
+    return DialError(f"the TLS handshake with {hostname} failed: {reason}", hint)
 
 
 async def _explain_certificate(
@@ -207,5 +212,7 @@ def _readable_name(name: Any) -> str:
 
 def _system_reason(error: OSError) -> str:
     if isinstance(error, ssl.SSLError):
-        return (error.reason or "it is not a PEM file").replace("_", " ").lower()
+        if error.reason is None:
+            return "the file is not PEM, or lacks a part"
+        return error.reason.replace("_", " ").lower()
     return error.strerror or str(error)

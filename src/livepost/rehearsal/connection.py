@@ -132,7 +132,9 @@ class Connection(asyncio.Protocol):
 
     def _serve(self, request: RequestSeen) -> bool:
         """Answer one request; False if the connection takes no more."""
-        self._note_look(request)
+        looks = request.path == STATS_PATH
+        if looks is not self._only_looked:
+            self._note_look(request, looks)
         reply = self._answer(request)
         client_closes = not request.keep_alive and reply.raw is None
         if client_closes or reply.after is After.CLOSE:
@@ -142,18 +144,19 @@ class Connection(asyncio.Protocol):
         answer = render(reply, to_head=request.method == b"HEAD", connection=announced)
         if answer:
             self._transport.write(answer)
+        if reply.after is After.KEEP and not client_closes:
+            return True
         if reply.after is After.RESET:
             self._reset()
         elif reply.after is After.DROP or client_closes:
             self._close()
-        elif reply.after is After.CLOSE:
+        else:
             self._linger()
-        return self._state is State.OPEN
+        return False
 
-    def _note_look(self, request: RequestSeen) -> None:
+    def _note_look(self, request: RequestSeen, looks: bool) -> None:
         """Keep a connection out of the counts for as long as all it did was to look at them."""
-        looks = request.path == STATS_PATH
-        if looks is self._only_looked or (looks and request.request_on_connection > 1):
+        if looks and request.request_on_connection > 1:
             return
         self._only_looked = looks
         change = -1 if looks else 1

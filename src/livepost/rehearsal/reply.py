@@ -7,6 +7,7 @@ Whatever chooses an answer, the usual behaviour of the server or a test's script
 from __future__ import annotations
 
 import enum
+import functools
 from http import HTTPStatus
 
 import msgspec
@@ -14,6 +15,8 @@ import msgspec
 from livepost.wire.message import Fields
 
 JSON_FIELDS: Fields = ((b"Content-Type", b"application/json"),)
+
+_PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus}
 
 
 class After(enum.Enum):
@@ -29,7 +32,7 @@ class After(enum.Enum):
     """It is closed with a TCP RST.  On a unix socket, which has none, this is DROP."""
 
 
-class Reply(msgspec.Struct, frozen=True):
+class Reply(msgspec.Struct, frozen=True, gc=False):
     """An answer, and what becomes of the connection after it.
 
     `Content-Length` and `Connection` are added to `headers` and must not be among them.  With
@@ -62,11 +65,6 @@ def error_reply(status: int, reason: str, after: After = After.KEEP) -> Reply:
     return Reply(status, JSON_FIELDS, msgspec.json.encode({"error": reason}), after)
 
 
-_STATUS_LINES = {
-    status.value: b"HTTP/1.1 %d %s\r\n" % (status.value, status.phrase.encode()) for status in HTTPStatus
-}
-
-
 def render(reply: Reply, *, to_head: bool = False, connection: bytes = b"") -> bytes:
     """The bytes of a reply.
 
@@ -75,12 +73,18 @@ def render(reply: Reply, *, to_head: bool = False, connection: bytes = b"") -> b
     """
     if reply.raw is not None:
         return reply.raw
-    status, body = reply.status, reply.body
-    head = _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
-    for field in reply.headers:
+    head, body = _head(reply.status, reply.headers, connection), reply.body
+    if reply.status < 200 or reply.status in (204, 304):  # RFC 9112 section 6.3: these never have a body
+        return head + b"\r\n"
+    return b"%sContent-Length: %d\r\n\r\n%s" % (head, len(body), b"" if to_head else body)
+
+
+@functools.lru_cache(maxsize=64)
+def _head(status: int, headers: Fields, connection: bytes) -> bytes:
+    """Status line and fields but Content-Length: mostly the same for every answer."""
+    head = b"HTTP/1.1 %d %s\r\n" % (status, _PHRASES.get(status, b""))
+    for field in headers:
         head += b"%s: %s\r\n" % field
     if connection:
         head += b"Connection: %s\r\n" % connection
-    if status < 200 or status in (204, 304):  # RFC 9112 section 6.3: these never have a body
-        return head + b"\r\n"
-    return b"%sContent-Length: %d\r\n\r\n%s" % (head, len(body), b"" if to_head else body)
+    return head

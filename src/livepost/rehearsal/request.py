@@ -7,7 +7,7 @@ import msgspec
 from livepost.wire.message import Fields
 
 
-class RequestSeen(msgspec.Struct, frozen=True):
+class RequestSeen(msgspec.Struct, frozen=True, gc=False):
     """A request that was read to its end, so the server could act on it."""
 
     connection: int

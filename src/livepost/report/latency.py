@@ -5,10 +5,10 @@ hdrhistogram.org) keeps the relative error the same from microseconds to hours. 
 such a number: the upper half of a 32-bit IEEE 754 float is a sign bit, 8 bits of exponent and the
 first 7 bits of the fraction, so read as an integer it counts buckets of which every power of two
 holds 128.  Finding the bucket is therefore one store as a float and one load as an integer, with
-neither logarithm nor search, and no value needs special treatment.
+neither logarithm nor search, and for many values at once it is done without a loop in Python.
 
 A bucket is at most 1/128 of its value wide and its middle is what is reported, so the error is at
-most 1/256, 0.4 %.  The positive half of the range is 32 768 buckets: 256 KiB.
+most 1/256, 0.4 %.  The positive half of the range is 32 768 buckets; only those in use take memory.
 """
 
 from __future__ import annotations
@@ -16,39 +16,36 @@ from __future__ import annotations
 import math
 import struct
 import sys
+from array import array
+from collections import Counter
+from collections.abc import Sequence
 
-_BUCKETS = 1 << 15
 _UPPER_HALF = 1 if sys.byteorder == "little" else 0
 
 
 class LatencyHistogram:
     """Percentiles over any number of durations, within 0.4 %, and their exact maximum.
 
-    Recording costs about 0.2 µs.  Results are in milliseconds; with nothing recorded they are 0.0.
+    Recording many at a time costs about 0.1 µs each.  Results are in milliseconds; with nothing recorded they are 0.0.
     """
 
-    __slots__ = ("_as_float", "_as_halves", "_counts", "_longest_seconds")
+    __slots__ = ("_counts", "_longest_seconds")
 
     def __init__(self) -> None:
-        cell = memoryview(bytearray(4))
-        self._as_float = cell.cast("f")
-        self._as_halves = cell.cast("H")
-        self._counts = [0] * _BUCKETS
+        self._counts: Counter[int] = Counter()
         self._longest_seconds = 0.0
 
-    def record(self, seconds: float) -> None:
-        """Count one duration; one that is below zero or not a number counts as zero."""
-        if seconds > self._longest_seconds:
-            self._longest_seconds = seconds
-        elif not seconds > 0.0:
-            seconds = 0.0
-        self._as_float[0] = seconds
-        self._counts[self._as_halves[_UPPER_HALF]] += 1
+    def record(self, seconds: Sequence[float]) -> None:
+        """Count some durations; those that are below zero or not numbers count as zero."""
+        clean = [value if value > 0.0 else 0.0 for value in seconds]
+        self._longest_seconds = max(self._longest_seconds, max(clean, default=0.0))
+        halves = memoryview(array("f", clean)).cast("B").cast("H")
+        self._counts.update(halves[_UPPER_HALF::2])
 
     @property
     def count(self) -> int:
         """How many durations were recorded."""
-        return sum(self._counts)
+        return self._counts.total()
 
     @property
     def max(self) -> float:
@@ -68,7 +65,7 @@ class LatencyHistogram:
         if rank >= count:
             return self.max
         seen = 0
-        for bucket, number in enumerate(self._counts):
+        for bucket, number in sorted(self._counts.items()):
             seen += number
             if seen >= rank:
                 return min(_middle_seconds(bucket) * 1e3, self.max)

@@ -14,6 +14,9 @@ _DELIVERED = State.DELIVERED
 _REJECTED = State.REJECTED
 _IN_DOUBT = State.IN_DOUBT
 
+# To count durations many at a time costs 0.1 µs each, one by one 0.3 µs.
+_FOLDED_AT_ONCE = 4096
+
 
 class Tally:
     """Counts what the connections and the delivery report.
@@ -31,13 +34,16 @@ class Tally:
         self.records_in_doubt = 0
         self.records_unsent = 0
 
-        self.attempts = 0
+        self.failures = 0
+        """Attempts that ended without an answer."""
         self.reused = 0
-        """Attempts on a connection that had carried a request before."""
+        """Requests on a connection that had carried one before; those of a connection are known once
+        it is closed."""
         self.retries: Counter[str] = Counter()
         # Not a Counter: adding to one costs 0.3 µs more, and this is done for every answer.
         self.statuses: defaultdict[int, int] = defaultdict(int)
-        self.latency = LatencyHistogram()
+        self._latency = LatencyHistogram()
+        self._recent_seconds: list[float] = []
 
         self.opened = 0
         self.tls_full = 0
@@ -53,6 +59,21 @@ class Tally:
         return self.records_delivered + self.records_rejected + self.records_in_doubt + self.records_unsent
 
     @property
+    def latency(self) -> LatencyHistogram:
+        """How long the answers took."""
+        self._fold()
+        return self._latency
+
+    def _fold(self) -> None:
+        self._latency.record(self._recent_seconds)
+        self._recent_seconds.clear()
+
+    @property
+    def attempts(self) -> int:
+        """Attempts that have ended."""
+        return sum(self.statuses.values()) + self.failures
+
+    @property
     def open_connections(self) -> int:
         return self.opened - self.closed.total()
 
@@ -66,6 +87,7 @@ class Tally:
 
     def connection_closed(self, event: ConnectionClosed) -> None:
         self.closed[event.reason] += 1
+        self.reused += max(0, event.requests - 1)
         self.bytes_sent += event.bytes_sent
         self.bytes_received += event.bytes_received
 
@@ -76,7 +98,10 @@ class Tally:
         self, exchange: Exchange, outcome: Outcome, response: Response | None, seconds: float
     ) -> None:
         """The last attempt for a record ended, with an answer or with a failure."""
-        self._attempted(exchange, response, seconds)
+        if response is None:
+            self.failures += 1
+        else:
+            self._count_answer(response, seconds)
         state = outcome.state
         if state is _DELIVERED:
             self.records_delivered += 1
@@ -91,8 +116,18 @@ class Tally:
 
     def retried(self, exchange: Exchange, reason: str, response: Response | None, seconds: float) -> None:
         """An attempt ended, and another will follow."""
-        self._attempted(exchange, response, seconds)
         self.retries[reason] += 1
+        if response is None:
+            self.failures += 1
+        else:
+            self._count_answer(response, seconds)
+
+    def _count_answer(self, response: Response, seconds: float) -> None:
+        self.statuses[response.status] += 1
+        recent = self._recent_seconds
+        recent.append(seconds)
+        if len(recent) == _FOLDED_AT_ONCE:
+            self._fold()
 
     def rejected(self, rejection: Rejection) -> None:
         """A record was never fit to send."""
@@ -101,11 +136,3 @@ class Tally:
     def unsent(self, record: Record) -> None:
         """The run ended before a byte of this record could be processed."""
         self.records_unsent += 1
-
-    def _attempted(self, exchange: Exchange, response: Response | None, seconds: float) -> None:
-        self.attempts += 1
-        if exchange.request_on_connection > 1:
-            self.reused += 1
-        if response is not None:
-            self.statuses[response.status] += 1
-            self.latency.record(seconds)

@@ -56,7 +56,9 @@ class ChunkedReader:
             return 0
         line = _SIZE_LINE.fullmatch(self._buffer, position, end)
         if line is None:
-            raise ProtocolError(f"malformed chunk size {bytes(self._buffer[position:min(end, position + 24)])!r}")
+            raise ProtocolError(
+                f"malformed chunk size {bytes(self._buffer[position : min(end, position + 24)])!r}"
+            )
         size = int(line[1], 16)
         if size:
             self._left = size + 2

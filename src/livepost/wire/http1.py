@@ -14,6 +14,7 @@ request went out, and not one byte followed the answer.
 from __future__ import annotations
 
 import enum
+import functools
 
 from livepost.events import CloseReason
 from livepost.model import Sent
@@ -23,19 +24,26 @@ from livepost.wire.message import Exchange, RequestHead, Response
 from livepost.wire.request_head import render_request_head
 from livepost.wire.response_head import (
     HEAD_BYTES_LIMIT,
+    REMEMBERED_HEAD_BYTES,
     Framing,
     ProtocolError,
     ResponseHead,
     read_response_head,
+    read_short_response_head,
 )
 
 # Methods whose missing body is said out loud (RFC 9110 section 8.6).
 _LENGTH_ALWAYS = frozenset((b"POST", b"PUT", b"PATCH"))
 
+# Each about 300 bytes; one for each size of a body.
+_HEADS_REMEMBERED = 1_024
+
 _BEGINNING = b"HTTP/1."
 
 
 class Phase(enum.Enum):
+    """What the next bytes belong to: nobody (READY, OVER), or that part of an answer."""
+
     READY = "ready"
     HEAD = "head"
     LENGTH = "length"
@@ -44,11 +52,21 @@ class Phase(enum.Enum):
     OVER = "over"
 
 
+# Looking a member up in its enum takes 0.1 µs in Python 3.11, and this is done for every record.
+_READY = Phase.READY
+_HEAD = Phase.HEAD
+
 _PHASE_OF_FRAMING = {
     Framing.LENGTH: Phase.LENGTH,
     Framing.CHUNKED: Phase.CHUNKED,
     Framing.UNTIL_CLOSE: Phase.UNTIL_CLOSE,
 }
+
+
+@functools.lru_cache(8)
+def _heads_by_size(head: RequestHead) -> dict[int, bytes]:
+    """What is remembered for this head: one memory for all connections that send it."""
+    return {}
 
 
 class Http1Machine:
@@ -64,7 +82,10 @@ class Http1Machine:
         "_chunked",
         "_exchange",
         "_head",
+        "_heads",
+        "_holds_bodies",
         "_held_body",
+        "_is_plain",
         "_max_response_bytes",
         "_output",
         "_output_end",
@@ -79,10 +100,14 @@ class Http1Machine:
 
     def __init__(self, *, max_response_bytes: int = 16 * 1024 * 1024) -> None:
         self._max_response_bytes = max_response_bytes
-        self._phase = Phase.READY
+        self._phase = _READY
         self._exchange: Exchange | None = None
         self._head: RequestHead | None = None
         self._rendered = b""
+        self._heads: dict[int, bytes] = {}
+        self._holds_bodies = False
+        self._is_plain = False
+        """Requests leave nothing to decide: a plain answer ends the exchange and nothing else."""
         self._output = b""
         # Where the open request's bytes begin and end in everything ever output: compared with
         # what the kernel accepted, they tell how much of it can have been seen.
@@ -114,25 +139,40 @@ class Http1Machine:
     def send(self, exchange: Exchange) -> None:
         if not self.room:
             raise RuntimeError("send called on a connection without room")
-        head = exchange.head
-        if head is not self._head:
-            self._rendered = render_request_head(head)
-            self._head = head
+        if exchange.head is not self._head:
+            self._take_head(exchange.head)
         body = exchange.body
-        if body or head.method in _LENGTH_ALWAYS:
-            if head.expect_continue and body:
-                self._held_body = body
-                output = b"%bExpect: 100-continue\r\nContent-Length: %d\r\n\r\n" % (self._rendered, len(body))
-            else:
-                output = b"%bContent-Length: %d\r\n\r\n%b" % (self._rendered, len(body), body)
+        size = len(body)
+        output = self._heads.get(size) or self._head_for(size)
+        if self._holds_bodies and body:
+            self._held_body = body
         else:
-            output = self._rendered + b"\r\n"
+            output += body
         self._exchange = exchange
-        self._phase = Phase.HEAD
+        self._phase = _HEAD
         self.room = 0
         self._output += output
         self._output_start = self._output_end
         self._output_end += len(output)
+
+    def _take_head(self, head: RequestHead) -> None:
+        self._rendered = render_request_head(head)
+        self._head = head
+        self._heads = _heads_by_size(head)
+        self._holds_bodies = head.expect_continue
+        self._is_plain = head.method != b"HEAD" and not head.close and not head.expect_continue
+
+    def _head_for(self, size: int) -> bytes:
+        """The head for a body of this size, remembered: putting one together costs 0.3 µs."""
+        if len(self._heads) >= _HEADS_REMEMBERED:
+            self._heads.clear()
+        assert self._head is not None
+        head = self._rendered
+        if size and self._holds_bodies:
+            head += b"Expect: 100-continue\r\n"
+        if size or self._head.method in _LENGTH_ALWAYS:
+            head += b"Content-Length: %d\r\n" % size
+        return self._heads.setdefault(size, head + b"\r\n")
 
     def release_body(self) -> None:
         if self._held_body is not None:
@@ -146,21 +186,19 @@ class Http1Machine:
         return output
 
     def receive(self, data: bytes) -> list[Event]:
-        if self._phase is Phase.HEAD and not self._buffer:
+        if self._is_plain and self._phase is _HEAD and not self._buffer and not self._output:
             end = data.find(b"\r\n\r\n") + 4
-            if 3 < end <= HEAD_BYTES_LIMIT:
+            if 3 < end <= REMEMBERED_HEAD_BYTES:
                 try:
-                    head = read_response_head(data[:end])
+                    head = read_short_response_head(data[:end])
                 except ProtocolError as error:
                     return [self._break(str(error))]
-                if (
-                    end + head.length == len(data)
-                    and head.framing is Framing.LENGTH
-                    and head.length <= self._max_response_bytes
-                    and head.status >= 200
-                    and self._head.method != b"HEAD"  # type: ignore[union-attr]
-                ):
-                    return [self._answer(head, data[end:])]
+                body = data[end:]
+                if head.is_plain and len(body) == head.length <= self._max_response_bytes:
+                    self._phase = _READY
+                    self.room = 1
+                    exchange, self._exchange = self._exchange, None
+                    return [Answered(exchange, Response(head.status, head.fields, body))]  # type: ignore[arg-type]
         self._buffer += data
         return self._advance()
 
@@ -181,7 +219,7 @@ class Http1Machine:
         while self._buffer:
             phase = self._phase
             try:
-                if phase is Phase.HEAD:
+                if phase is _HEAD:
                     if not self._read_head():
                         return []
                     if self._phase is Phase.LENGTH and self._body_length() == 0:
@@ -213,7 +251,8 @@ class Http1Machine:
             self._searched = max(0, len(buffer) - 3)
             return False
         self._searched = 0
-        head = read_response_head(bytes(buffer[:end]))
+        read = read_short_response_head if end <= REMEMBERED_HEAD_BYTES else read_response_head
+        head = read(bytes(buffer[:end]))
         del buffer[:end]
         if head.status == 101:
             raise ProtocolError("the server switched protocols, which nobody asked for")
@@ -288,10 +327,11 @@ class Http1Machine:
         exchange = self._exchange
         assert exchange is not None
         self._exchange = None
-        if self._response_head is not None:
-            self._forget_answer()
+        self._response_head = None
+        self._chunked = None
+        self._body = bytearray()
         if self._may_carry_another(head):
-            self._phase = Phase.READY
+            self._phase = _READY
             self.room = 1
         else:
             self._retire()
@@ -301,20 +341,15 @@ class Http1Machine:
         """The keep-alive decision; where it is no, `closing` says why."""
         if self.closing is not None:
             return False
-        if self._buffer:
-            self._close(CloseReason.UNSOLICITED)
-        elif self._head.close:  # type: ignore[union-attr]
+        if self._head.close:  # type: ignore[union-attr]
             self._close(CloseReason.KEEPALIVE_OFF)
         elif not head.keep_alive:
             self._close(CloseReason.SERVER_ANNOUNCED)
         elif self._held_body is not None or self._output:
             self._close(CloseReason.EARLY_ANSWER)
+        elif self._buffer:
+            self._close(CloseReason.UNSOLICITED)
         return self.closing is None
-
-    def _forget_answer(self) -> None:
-        self._response_head = None
-        self._chunked = None
-        self._body = bytearray()
 
     def _break(self, reason: str) -> Event:
         """The peer broke the protocol: nothing more is believed."""
@@ -328,9 +363,7 @@ class Http1Machine:
         head = self._response_head
         if head is not None:
             body = self._body if self._chunked is None else self._chunked.body
-            kept = bytes(body[: self._max_response_bytes])
-            self.closing = self.closing or CloseReason.PROTOCOL_ERROR
-            return self._answer(head, kept, complete=False)
+            return self._answer(head, bytes(body[: self._max_response_bytes]), complete=False)
         exchange = self._exchange
         assert exchange is not None
         failed = Failed(exchange, self._sent(written), reason)

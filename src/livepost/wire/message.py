@@ -47,8 +47,9 @@ class Exchange(msgspec.Struct, eq=False):
     record: Any = None
     """What the request stands for; the engines never look at it."""
     attempts: int = 0
+    """How often it was given to a connection."""
     sent_at: float = 0.0
-    """When a connection took it, by the run's clock."""
+    """When it was given to a connection last, by the run's clock."""
     connection: int = 0
     """Number of the connection that took it last."""
     request_on_connection: int = 0

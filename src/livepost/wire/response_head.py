@@ -5,8 +5,8 @@ field changes once a second), so short heads are remembered: reading a known one
 new one about 4 µs.
 
 Strict means: every line ends in CR LF, names are tokens, values hold no control characters, one
-length only.  Lenient is it in two things: a folded value is unfolded, as RFC 9112 section 5.2 asks of
-user agents, and the space before a missing reason phrase may be missing, too.
+length only.  It is lenient in two things: a folded value is unfolded, as RFC 9112 section 5.2 asks
+of user agents; the space before an absent reason phrase may be absent, too.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ from livepost.wire.message import Fields
 
 HEAD_BYTES_LIMIT = 65_536
 LENGTH_DIGITS_LIMIT = 18
-_REMEMBERED_HEADS = 256
-_REMEMBERED_HEAD_BYTES = 2_048
+# A field of a few bytes takes some hundred once read: together they bound what a hostile server can
+# claim to a few MiB.
+REMEMBERED_HEAD_BYTES = 2_048
+_REMEMBERED_HEADS = 64
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: [\t\x20-\x7e\x80-\xff]*)?\r\n")
 _FIELD = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):([\t\x20-\x7e\x80-\xff]*)\r\n")
@@ -51,16 +53,12 @@ class ResponseHead(msgspec.Struct, frozen=True):
     """Whether another exchange may follow where the body has an end of its own."""
     framing: Framing
     length: int
+    is_plain: bool
+    """A final answer with a length, after which the connection lives on."""
 
 
 def read_response_head(raw: bytes) -> ResponseHead:
     """Read a head, `raw` being all of it including the empty line.  Raises ProtocolError."""
-    if len(raw) <= _REMEMBERED_HEAD_BYTES:
-        return _read_remembered(raw)
-    return _read(raw)
-
-
-def _read(raw: bytes) -> ResponseHead:
     status_line = _STATUS_LINE.match(raw)
     if status_line is None:
         raise ProtocolError(f"not an HTTP/1 answer: it begins {raw[:24]!r}")
@@ -70,10 +68,13 @@ def _read(raw: bytes) -> ResponseHead:
     connection = _tokens(fields, b"connection")
     keep_alive = b"close" not in connection and (not is_http_1_0 or b"keep-alive" in connection)
     framing, length, trusted = _frame(status, is_http_1_0, fields)
-    return ResponseHead(status, fields, keep_alive and trusted, framing, length)
+    keep_alive = keep_alive and trusted
+    is_plain = keep_alive and framing is Framing.LENGTH and status >= 200
+    return ResponseHead(status, fields, keep_alive, framing, length, is_plain)
 
 
-_read_remembered = functools.lru_cache(_REMEMBERED_HEADS)(_read)
+read_short_response_head = functools.lru_cache(_REMEMBERED_HEADS)(read_response_head)
+"""As `read_response_head`, for heads of at most REMEMBERED_HEAD_BYTES."""
 
 
 def read_fields(raw: bytes) -> Fields:

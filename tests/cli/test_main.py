@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from command import environment
+
+from livepost import __version__
+from livepost.cli import main as module
+from livepost.cli.main import main
+from livepost.errors import ConfigurationError, LivepostError, OutputError
+
+
+@pytest.mark.parametrize("flag", ["--version", "-V"])
+def test_the_version_is_data(capsys: pytest.CaptureFixture[str], flag: str) -> None:
+    assert main([flag]) == 0
+    assert capsys.readouterr() == (f"livepost {__version__}\n", "")
+
+
+def test_the_version_is_told_without_loading_the_engine() -> None:
+    shown = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "livepost", "--version"],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    imported = {line.rpartition("|")[2].strip() for line in shown.stderr.splitlines()}
+    assert "livepost.cli.main" in imported
+    assert imported.isdisjoint(
+        {"asyncio", "ssl", "socket", "argparse", "msgspec", "rich", "uvloop", "typing"}
+    )
+
+
+@pytest.mark.parametrize("flag", ["--help", "-h", "help"])
+def test_help_is_data_and_names_every_command(capsys: pytest.CaptureFixture[str], flag: str) -> None:
+    assert main([flag]) == 0
+    shown = capsys.readouterr()
+    assert shown.err == ""
+    assert max(map(len, shown.out.splitlines())) <= 80
+    for command in module._COMMANDS:
+        assert f"\n  {command} " in shown.out
+
+
+def test_without_a_command_the_help_is_talk_and_the_code_that_of_wrong_usage(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main([]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith("usage: livepost COMMAND")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("sned", "there is no command sned; did you mean send?"),
+        ("server", "there is no command server; did you mean serve?"),
+        ("fly", "there is no command fly"),
+        ("--verison", "there is no command --verison"),
+        ("", "there is no command "),
+    ],
+)
+def test_a_command_that_does_not_exist(capsys: pytest.CaptureFixture[str], name: str, said: str) -> None:
+    assert main([name]) == 2
+    assert capsys.readouterr() == ("", f"livepost: {said}\n  hint: see livepost --help\n")
+
+
+@pytest.mark.parametrize("command", module._COMMANDS)
+def test_every_command_has_help(capsys: pytest.CaptureFixture[str], command: str) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([command, "--help"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out.startswith(f"usage: livepost {command}")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (
+            ConfigurationError("it is wrong", "make it right"),
+            2,
+            "livepost: it is wrong\n  hint: make it right\n",
+        ),
+        (OutputError("it is full"), 1, "livepost: it is full\n"),
+        (LivepostError("it broke"), 1, "livepost: it broke\n"),
+        (KeyboardInterrupt(), 130, ""),
+    ],
+)
+def test_an_error_becomes_a_sentence_and_a_code(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: BaseException,
+    code: int,
+    said: str,
+) -> None:
+    def fail(name: str, arguments: object) -> int:
+        raise error
+
+    monkeypatch.setattr(module, "_command", fail)
+    assert main(["send"]) == code
+    assert capsys.readouterr() == ("", said)
+
+
+def test_a_defect_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(name: str, arguments: object) -> int:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(module, "_command", fail)
+    with pytest.raises(ZeroDivisionError):
+        main(["send"])

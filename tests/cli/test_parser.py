@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from livepost.cli.parser import Parser, add_options, collect
+from livepost.cli.send import make_parser
+from livepost.config import (
+    InputOptions,
+    Limits,
+    RequestOptions,
+    RouteOptions,
+    ShowOptions,
+    Timeouts,
+    TlsOptions,
+)
+from livepost.errors import ConfigurationError
+
+GROUPS = (RequestOptions, Limits, Timeouts, TlsOptions, RouteOptions, InputOptions, ShowOptions)
+
+
+def options(kind: type[Any], *arguments: str) -> Any:
+    return collect(make_parser().parse(arguments), kind)
+
+
+def refused(*arguments: str) -> str:
+    parser = make_parser()
+
+    def collect_all() -> None:
+        given = parser.parse(arguments)
+        for kind in GROUPS:
+            collect(given, kind)
+
+    with pytest.raises(ConfigurationError) as caught:
+        collect_all()
+    return f"{caught.value} / {caught.value.hint}"
+
+
+@pytest.mark.parametrize("kind", GROUPS)
+def test_what_is_not_given_keeps_its_default(kind: type[Any]) -> None:
+    assert options(kind) == kind()
+
+
+def test_every_field_can_be_given() -> None:
+    every = [
+        *("-XPUT", "-H", "A:1", "--header", "B:2"),
+        *("--connections", "7", "--max-idle", "3", "--no-keepalive"),
+        *("--connect-timeout", "1", "-m", "500ms", "--idle-timeout", "2m", "--tls-handshake-timeout", "4s"),
+        *("--response-header-timeout", "5", "--expect-continue-timeout", "6"),
+        *("-k", "--cacert", "ca", "--cert", "cert", "--key", "key"),
+        *("--http1.1", "-x", "http://p", "--unix-socket", "sock"),
+        *("--resolve", "h:1:::1", "--resolve", "h:2:1.2.3.4"),
+        *("--max-record-bytes", "1M", "--input-format", "json"),
+        *("-o", "out", "--json", "--progress", "none"),
+    ]
+    assert options(RequestOptions, *every) == RequestOptions("PUT", ("A:1", "B:2"))
+    assert options(Limits, *every) == Limits(7, 3, None, True)
+    assert options(Timeouts, *every) == Timeouts(1.0, 0.5, 120.0, 4.0, 5.0, 6.0)
+    assert options(TlsOptions, *every) == TlsOptions(True, "ca", "cert", "key")
+    assert options(RouteOptions, *every) == RouteOptions(True, "http://p", "sock", ("h:1:::1", "h:2:1.2.3.4"))
+    assert options(InputOptions, *every) == InputOptions(1048576, "json")
+    assert options(ShowOptions, *every) == ShowOptions("out", True, "none")
+    flags = {word for word in every if word.startswith("-")} | {"-X", "--request"}
+    for kind in GROUPS:
+        for field in dataclasses.fields(kind):
+            assert not field.metadata["flags"] or flags & set(field.metadata["flags"]), field.name
+
+
+def test_none_means_no_limit_where_there_may_be_none() -> None:
+    assert options(Timeouts, "--max-time", "none").max_time is None
+    assert options(Timeouts, "--max-time=NONE").max_time is None
+    assert options(Limits, "--max-idle", "none").max_idle_conns_per_host is None
+    assert refused("--connections", "none").startswith("argument --connections: 'none' is not a number")
+
+
+def test_an_empty_proxy_is_not_the_default() -> None:
+    assert options(RouteOptions, "-x", "").proxy == ""
+    assert options(RouteOptions).proxy is None
+
+
+def test_files_and_options_come_in_any_order() -> None:
+    given = make_parser().parse(["a", "--json", "-", "--to", "http://x", "b"])
+    assert (given.files, given.to) == (["a", "-", "b"], "http://x")
+
+
+def test_two_dashes_end_the_options() -> None:
+    assert make_parser().parse(["--json", "--", "a", "-"]).files == ["a", "-"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--conections", "8"], "there is no option --conections; did you mean --connections?"),
+        (["--conections=8"], "there is no option --conections; did you mean --connections?"),
+        (["a", "--conections=8", "b"], "there is no option --conections; did you mean --connections?"),
+        (["--connect"], "there is no option --connect; did you mean --connections?"),
+        (["--no-keep-alive"], "there is no option --no-keep-alive; did you mean --no-keepalive?"),
+        (["--url", "http://x"], "there is no option --url"),
+        (["-Z"], "there is no option -Z"),
+        (["--connections", "many"], "argument --connections: 'many' is not a number"),
+        (["--connections", "1.5"], "argument --connections: '1.5' is not a number"),
+        (["--connections", "0"], "connections is 0"),
+        (["--connections", "-1"], "connections is -1"),
+        (["--connections"], "argument --connections: expected one argument"),
+        (["--max-time", "0"], "max time is 0.0"),
+        (["--max-time", "x"], "argument --max-time/-m: 'x' is not a time; write 90, 1.5s, 500ms, 2m or 1h"),
+        (["--max-record-bytes", "0"], "max record bytes is 0"),
+        (
+            ["--max-record-bytes", "x"],
+            "argument --max-record-bytes: 'x' is not a size; write 1048576, 512K, 16MiB or 1M",
+        ),
+        (["--progress", "loud"], "there is no progress display loud"),
+        (["--input-format", "csv"], "there is no input format csv"),
+        (["--json=yes"], "argument --json: ignored explicit argument 'yes'"),
+        (["--json", "-o", "-"], "both the receipts and the summary would go to stdout"),
+    ],
+)
+def test_what_is_wrong_is_said_with_a_hint(arguments: Sequence[str], said: str) -> None:
+    sentence, _, hint = refused(*arguments).rpartition(" / ")
+    assert sentence == said
+    assert hint
+
+
+def test_what_nobody_asked_for_is_refused() -> None:
+    parser = Parser("livepost serve", "livepost serve", "A server.")
+    with pytest.raises(ConfigurationError, match=r"^there is nothing to be done with extra$"):
+        parser.parse(["extra"])
+
+
+def help_text(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], columns: int) -> str:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    with pytest.raises(SystemExit) as caught:
+        make_parser().parse(["--help"])
+    assert caught.value.code == 0
+    shown = capsys.readouterr()
+    assert shown.err == ""
+    return shown.out
+
+
+@pytest.mark.parametrize("columns", [40, 80, 200])
+def test_every_option_is_documented_at_any_width(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], columns: int
+) -> None:
+    shown = help_text(monkeypatch, capsys, columns)
+    assert max(map(len, shown.splitlines())) <= columns
+    words = " ".join(shown.split())
+    for kind in GROUPS:
+        assert (kind.__doc__ or "").partition("\n")[0].partition(":")[0].rstrip(".") in words
+        for field in dataclasses.fields(kind):
+            for flag in field.metadata["flags"]:
+                assert re.search(rf"(^|[ ,]){re.escape(flag)}[ ,]", words), flag
+            if field.metadata["flags"]:
+                assert " ".join(field.metadata["help"].split()) in words, field.name
+
+
+def test_the_help_tells_the_defaults(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = " ".join(help_text(monkeypatch, capsys, 80).split())
+    assert "most connections at a time (default: 64)" in words
+    assert "the end of its answer (default: 60 s)" in words
+    assert "(default: 16 MiB)" in words
+    assert "request method (default: POST)" in words
+    assert words.count("(default: auto)") == 1, "of two that are auto, one explains itself"
+    assert "none is no limit" in words
+    assert "exit codes: 0 all delivered; 1 some rejected or in doubt; 2 wrong usage; 3 target" in words
+
+
+def test_options_without_flags_are_left_to_the_library() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Some:
+        """Some options."""
+
+        hidden: int = dataclasses.field(default=3, metadata={"help": "not on the command line"})
+
+    parser = Parser("livepost some", "livepost some", "Some.")
+    add_options(parser, Some)
+    assert "hidden" not in parser.format_help()
+    assert collect(parser.parse([]), Some) == Some(3)

@@ -1,0 +1,711 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+from collections.abc import Callable, Iterator
+from typing import Any, cast
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from net_fakes import (
+    ANSWER,
+    FakeWork,
+    ManualTime,
+    ManualTimeLoop,
+    ManualTimer,
+    Peer,
+    RecordingObserver,
+    tcp_pair,
+    turn,
+    turn_until,
+)
+
+from livepost.config import Limits, Timeouts
+from livepost.errors import DialError, PermanentDialError
+from livepost.events import CloseReason, ConnectionOpened
+from livepost.model import Sent
+from livepost.net.connection import Connection, Surroundings
+from livepost.net.deadlines import Deadlines
+from livepost.net.dial import Dialed
+from livepost.net.pool import Pool
+from livepost.wire.http1 import Http1Machine
+
+REFUSED = DialError("refused", "")
+
+
+class ManualDialer:
+    """Dials end when, and as, the test says."""
+
+    def __init__(self) -> None:
+        self.pending: list[asyncio.Future[Dialed]] = []
+        self.started = 0
+        self.cancelled = 0
+
+    async def dial(self) -> Dialed:
+        future = asyncio.get_running_loop().create_future()
+        self.pending.append(future)
+        self.started += 1
+        try:
+            return cast(Dialed, await future)
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        finally:
+            self.pending.remove(future)
+
+
+class Scene:
+    """A pool whose dials, work, time and servers are in the test's hands."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, time: ManualTime, limits: Limits) -> None:
+        self.loop = loop
+        self.time = time
+        self.dialer = ManualDialer()
+        self.work = FakeWork()
+        self.observer = RecordingObserver()
+        self.peers: list[Peer] = []
+        """The servers' ends of the connections, in the order in which they were made."""
+        self.delays: list[float | None] = []
+        """What `redial_delay` says next; when there is nothing left, 1 s."""
+        self.asked: list[tuple[str, int]] = []
+        self.pauses: list[float] = []
+        """How long the pool was to wait before it dials again, each time."""
+        self.pause: ManualTimer | None = None
+        self.unreachable: list[DialError] = []
+        self.deadlines = Deadlines(time, time.call_later)
+        self.pool = Pool(
+            self.dialer,
+            Http1Machine,
+            limits,
+            Surroundings(
+                self.work,
+                Timeouts(max_time=60.0, idle_conn_timeout=90.0),
+                self.deadlines,
+                time,
+                cast(asyncio.AbstractEventLoop, ManualTimeLoop(loop, self._call_later)),
+                self.observer,
+            ),
+            redial_delay=self._redial_delay,
+            on_unreachable=self.unreachable.append,
+        )
+
+    def _call_later(self, seconds: float, callback: Callable[[], object]) -> ManualTimer:
+        self.pauses.append(seconds)
+        self.pause = self.time.call_later(seconds, callback)
+        return self.pause
+
+    def _redial_delay(self, error: DialError, failures: int) -> float | None:
+        self.asked.append((str(error), failures))
+        return self.delays.pop(0) if self.delays else 1.0
+
+    @property
+    def dialing(self) -> int:
+        return len(self.dialer.pending)
+
+    def turn(self) -> None:
+        turn(self.loop)
+
+    def wake(self) -> None:
+        self.pool.wake()
+        self.turn()
+
+    def post(self, *bodies: bytes) -> None:
+        """Work arrives."""
+        self.work.add(*bodies)
+        self.wake()
+
+    def connect(self, before: Callable[[Peer], None] | None = None) -> Peer:
+        """Let the oldest dial succeed; `before` is what the server does first."""
+        ours, theirs = tcp_pair()
+        peer = Peer(theirs, self.turn)
+        self.peers.append(peer)
+        if before is not None:
+            before(peer)
+        self.dialer.pending[0].set_result(Dialed(ours, "192.0.2.1:80", 0.25, None, False))
+        self.turn()
+        return peer
+
+    def refuse(self, error: Exception = REFUSED) -> None:
+        """Let the oldest dial fail."""
+        self.dialer.pending[0].set_exception(error)
+        self.turn()
+
+    def answer(self, peer: Peer) -> bytes:
+        """The server answers one request; returns its body."""
+        body = peer.read_request().rpartition(b"\r\n\r\n")[2]
+        answers = len(self.work.answers)
+        peer.send(ANSWER)
+        turn_until(self.loop, lambda: len(self.work.answers) > answers)
+        return body
+
+    def close(self, reason: CloseReason = CloseReason.FINISHED) -> None:
+        self.pool.close(reason)
+        self.loop.run_until_complete(self.pool.wait_closed())
+        self.turn()
+
+
+MakeScene = Callable[..., Scene]
+
+
+@pytest.fixture
+def make_scene(loop: asyncio.AbstractEventLoop, manual_time: ManualTime) -> Iterator[MakeScene]:
+    scenes = []
+
+    def make(**limits: Any) -> Scene:
+        scenes.append(Scene(loop, manual_time, Limits(**limits)))
+        return scenes[-1]
+
+    yield make
+    for scene in scenes:
+        scene.close()
+        for peer in scene.peers:
+            peer.close()
+
+
+@pytest.fixture
+def scene(make_scene: MakeScene) -> Scene:
+    return make_scene(max_conns_per_host=8)
+
+
+def bodies(count: int) -> list[bytes]:
+    return [b"%d" % n for n in range(1, count + 1)]
+
+
+def test_without_work_nothing_is_dialled(scene: Scene) -> None:
+    scene.wake()
+    assert scene.dialer.started == 0
+
+
+def test_the_first_dial_is_made_alone(scene: Scene) -> None:
+    scene.post(*bodies(100))
+    scene.wake()
+    assert scene.dialing == 1
+    scene.connect()
+    assert scene.observer.opened == [ConnectionOpened(1, "192.0.2.1:80", 0.25)]
+    assert [exchange.body for exchange in scene.work.pulled] == [b"1"]
+
+
+def test_never_more_dials_than_connections_alive(scene: Scene) -> None:
+    scene.post(*bodies(100))
+    alive_and_dialing = []
+    for _ in range(8):
+        scene.connect()
+        alive_and_dialing.append((scene.pool.alive, scene.dialing))
+    assert alive_and_dialing == [(1, 1), (2, 2), (3, 3), (4, 4), (5, 3), (6, 2), (7, 1), (8, 0)]
+    assert scene.pool.opened == 8
+    scene.wake()
+    assert scene.dialing == 0
+
+
+def test_no_more_connections_than_the_limit(make_scene: MakeScene) -> None:
+    scene = make_scene(max_conns_per_host=3)
+    scene.post(*bodies(100))
+    for _ in range(3):
+        scene.connect()
+    scene.wake()
+    assert (scene.pool.alive, scene.dialer.started) == (3, 3)
+
+
+def test_a_short_job_opens_few_connections(scene: Scene) -> None:
+    scene.post(*bodies(3))
+    first = scene.connect()
+    # Two exchanges are left; one more dial is all that one connection justifies.
+    assert scene.dialing == 1
+    scene.answer(first)
+    scene.answer(first)
+    # A freed connection was faster than the dial.
+    assert len(scene.work.pulled) == 3
+    scene.connect()
+    scene.answer(first)
+    assert [exchange.connection for exchange in scene.work.pulled] == [1, 1, 1]
+    assert [exchange.request_on_connection for exchange in scene.work.pulled] == [1, 2, 3]
+    assert scene.dialer.started == 2
+
+
+def test_a_connection_pulls_again_in_the_same_turn(scene: Scene) -> None:
+    scene.post(*bodies(5))
+    peer = scene.connect()
+    assert [scene.answer(peer) for _ in range(5)] == bodies(5)
+    assert [body for body, _ in scene.work.answers] == bodies(5)
+
+
+def idle_connections(scene: Scene, count: int) -> None:
+    """Make so many connections, all idle in the end, the last one the most recently used."""
+    scene.post(*bodies(count))
+    while len(scene.peers) < count:
+        scene.connect()
+    for peer in scene.peers:
+        scene.answer(peer)
+    assert scene.dialing == 0
+    assert scene.work.waiting == 0
+
+
+def test_the_most_recently_used_connection_first(scene: Scene) -> None:
+    idle_connections(scene, 3)
+    for expected in (3, 3, 3):
+        scene.post(b"again")
+        assert scene.work.pulled[-1].connection == expected
+        scene.answer(scene.peers[expected - 1])
+    scene.post(b"a", b"b")
+    assert [exchange.connection for exchange in scene.work.pulled[-2:]] == [3, 2]
+    scene.answer(scene.peers[2])
+    scene.answer(scene.peers[1])
+    # Number 2 became idle last.
+    scene.post(b"c", b"d", b"e")
+    assert [exchange.connection for exchange in scene.work.pulled[-3:]] == [2, 3, 1]
+    assert scene.dialer.started == 3
+
+
+def test_what_is_left_over_ages_out(scene: Scene) -> None:
+    idle_connections(scene, 3)
+    scene.time.advance(89.0)
+    scene.post(b"again")
+    scene.answer(scene.peers[2])
+    scene.time.advance(2.0)
+    assert [(event.number, event.reason) for event in scene.observer.closed] == [
+        (1, CloseReason.IDLE_TIMEOUT),
+        (2, CloseReason.IDLE_TIMEOUT),
+    ]
+    assert scene.pool.alive == 1
+
+
+def test_idle_connections_are_used_before_another_is_dialled(scene: Scene) -> None:
+    idle_connections(scene, 2)
+    scene.post(b"a", b"b", b"c")
+    assert [exchange.connection for exchange in scene.work.pulled[-2:]] == [2, 1]
+    assert scene.dialing == 1
+
+
+def test_a_dead_idle_connection_is_passed_over_and_no_dial_made(scene: Scene) -> None:
+    idle_connections(scene, 4)
+    # The FINs have arrived, but the event loop has not seen them.
+    scene.peers[3].close()
+    scene.peers[2].close()
+    scene.work.add(b"again")
+    scene.pool.wake()
+    assert scene.work.pulled[-1].connection == 2
+    assert scene.observer.reasons == [CloseReason.SERVER_IDLE] * 2
+    scene.turn()
+    assert scene.dialing == 0
+
+
+def test_all_idle_connections_dead(scene: Scene) -> None:
+    idle_connections(scene, 4)
+    for peer in scene.peers:
+        peer.close()
+    scene.post(b"a", b"b")
+    assert scene.observer.reasons == [CloseReason.SERVER_IDLE] * 4
+    assert scene.observer.failed_dials == []
+    # As at the beginning: one alone.
+    assert scene.dialing == 1
+    assert scene.work.failures == []
+    scene.connect()
+    assert scene.work.pulled[-1].body == b"a"
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"max_idle_conns": 2},
+        {"max_idle_conns_per_host": 2},
+        {"max_idle_conns": 2, "max_idle_conns_per_host": 5},
+    ],
+)
+def test_no_more_idle_connections_than_the_limits(make_scene: MakeScene, limits: dict[str, int]) -> None:
+    scene = make_scene(max_conns_per_host=8, **limits)
+    idle_connections(scene, 4)
+    assert [(event.number, event.reason) for event in scene.observer.closed] == [
+        (3, CloseReason.IDLE_LIMIT),
+        (4, CloseReason.IDLE_LIMIT),
+    ]
+    assert scene.pool.alive == 2
+
+
+def test_no_idle_connections_at_all(make_scene: MakeScene) -> None:
+    scene = make_scene(max_idle_conns_per_host=0)
+    idle_connections(scene, 1)
+    assert scene.observer.reasons == [CloseReason.IDLE_LIMIT]
+    assert scene.pool.alive == 0
+
+
+def test_by_default_no_idle_connection_is_thrown_away(scene: Scene) -> None:
+    idle_connections(scene, 8)
+    assert scene.pool.alive == 8
+    assert scene.observer.closed == []
+
+
+def test_a_connection_that_ends_is_replaced_if_there_is_work(scene: Scene) -> None:
+    scene.post(*bodies(3))
+    peer = scene.connect()
+    peer.read_request()
+    peer.send(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+    turn_until(scene.loop, lambda: scene.observer.closed)
+    assert scene.observer.reasons == [CloseReason.SERVER_ANNOUNCED]
+    # The dial that was in progress is enough for now.
+    assert scene.dialing == 1
+    scene.connect()
+    assert scene.work.pulled[-1].body == b"2"
+    assert scene.dialing == 1
+
+
+def test_delays_between_failed_dials(scene: Scene) -> None:
+    scene.delays = [0.25, 0.5, 4.0]
+    scene.post(*bodies(9))
+    for delay in (0.25, 0.5, 4.0):
+        scene.refuse()
+        assert scene.dialing == 0
+        assert scene.pauses[-1] == delay
+        scene.time.advance(delay * 0.9)
+        # Work that arrives in between does not shorten the pause.
+        scene.wake()
+        assert scene.dialing == 0
+        scene.time.advance(delay * 0.1)
+        scene.turn()
+        assert scene.dialing == 1
+    scene.connect()
+    assert scene.asked == [("refused", 1), ("refused", 2), ("refused", 3)]
+    assert scene.observer.failed_dials == ["refused"] * 3
+    assert scene.unreachable == []
+
+
+def test_giving_up_at_once_on_what_will_not_change(scene: Scene) -> None:
+    scene.delays = [None]
+    error = PermanentDialError("no such host")
+    scene.post(*bodies(9))
+    scene.refuse(error)
+    assert scene.unreachable == [error]
+    assert scene.dialing == 0
+    assert scene.time.pending == []
+
+
+def test_giving_up_after_the_last_try(scene: Scene) -> None:
+    scene.delays = [1.0, None]
+    scene.post(*bodies(9))
+    scene.refuse(DialError("first"))
+    scene.time.advance(1.0)
+    scene.turn()
+    assert scene.unreachable == []
+    scene.refuse(DialError("second"))
+    assert [str(error) for error in scene.unreachable] == ["second"]
+
+
+def test_nobody_gives_up_while_a_connection_is_alive(scene: Scene) -> None:
+    scene.delays = [None, None]
+    scene.post(*bodies(9))
+    peer = scene.connect()
+    scene.refuse(PermanentDialError("certificate expired"))
+    assert scene.unreachable == []
+    # Arriving work does not make it dial again and again.
+    for _ in range(5):
+        scene.wake()
+    assert scene.dialer.started == 2
+    assert scene.answer(peer) == b"1"
+    peer.finish()
+    turn_until(scene.loop, lambda: scene.observer.closed)
+    # Now there is nothing else left to try.
+    assert scene.dialing == 1
+    scene.refuse(PermanentDialError("certificate expired"))
+    assert [str(error) for error in scene.unreachable] == ["certificate expired"]
+
+
+def test_nobody_gives_up_while_another_dial_may_succeed(scene: Scene) -> None:
+    scene.post(*bodies(9))
+    first = scene.connect()
+    scene.connect()
+    assert scene.dialing == 2
+    scene.delays = [None]
+    scene.refuse(PermanentDialError("no"))
+    scene.connect()
+    assert scene.unreachable == []
+    assert scene.pool.alive == 3
+    # It works, so others may be tried again.
+    assert scene.dialing == 3
+    assert scene.answer(first) == b"1"
+
+
+def test_the_last_of_several_dials_decides(scene: Scene) -> None:
+    scene.post(*bodies(100))
+    for peer in (scene.connect(), scene.connect()):
+        scene.answer(peer)
+        peer.close()
+    turn_until(scene.loop, lambda: not scene.pool.alive)
+    assert scene.dialing == 2
+    scene.delays = [None, 1.0]
+    scene.refuse(PermanentDialError("no"))
+    scene.refuse()
+    assert scene.unreachable == []
+    scene.time.advance(1.0)
+    scene.turn()
+    assert scene.dialing == 1
+
+
+def test_connections_that_end_together_are_redialled_with_patience(scene: Scene) -> None:
+    """A server that starts again while many dials are in progress."""
+    scene.delays = [1.0, None]
+    scene.post(*bodies(100))
+    for _ in range(4):
+        scene.connect()
+    assert scene.dialing == 4
+    for peer in scene.peers:
+        scene.answer(peer)
+        peer.reset()
+    turn_until(scene.loop, lambda: len(scene.observer.closed) == 4)
+    for _ in range(4):
+        scene.refuse()
+    # Four failures of the same moment are one: it waits, and then tries with one alone.
+    assert scene.asked == [("refused", 1)]
+    assert scene.unreachable == []
+    assert scene.dialing == 0
+    scene.time.advance(1.0)
+    scene.turn()
+    assert scene.dialing == 1
+    scene.connect()
+    assert scene.pool.alive == 1
+
+
+def test_failures_are_in_a_row_until_a_connection_was_of_use(scene: Scene) -> None:
+    scene.post(*bodies(9))
+    scene.refuse()
+    scene.time.advance(1.0)
+    scene.turn()
+    peer = scene.connect()
+    scene.answer(peer)
+    peer.finish()
+    turn_until(scene.loop, lambda: scene.observer.closed)
+    while scene.dialing:
+        scene.refuse()
+    assert [failures for _, failures in scene.asked] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [(Peer.finish, CloseReason.SERVER_CLOSED), (Peer.reset, CloseReason.RESET)],
+)
+def test_a_server_that_closes_without_an_answer_is_a_failed_dial(
+    make_scene: MakeScene, how: Callable[[Peer], None], reason: CloseReason
+) -> None:
+    """Otherwise every record would be spent on it, as fast as connections can be made."""
+    scene = make_scene(max_conns_per_host=1)
+    scene.delays = [1.0, 2.0, None]
+    scene.post(*bodies(100))
+    for pauses in ([1.0], [1.0, 2.0], [1.0, 2.0]):
+        peer = scene.connect()
+        peer.read_request()
+        how(peer)
+        turn_until(scene.loop, lambda: not scene.pool.alive)
+        assert scene.dialing == 0
+        assert scene.pauses == pauses
+        scene.time.advance(2.0)
+        scene.turn()
+    message = f"connections to the server end without an answer ({reason.value})"
+    assert scene.asked == [(message, 1), (message, 2), (message, 3)]
+    assert [str(error) for error in scene.unreachable] == [message]
+    assert scene.observer.reasons == [reason] * 3
+    assert [(body, sent) for body, sent, _ in scene.work.failures] == [
+        (b"1", Sent.ALL),
+        (b"2", Sent.ALL),
+        (b"3", Sent.ALL),
+    ]
+
+
+def test_a_server_that_closes_before_a_request_is_a_failed_dial(scene: Scene) -> None:
+    scene.delays = [1.0, None]
+    scene.post(b"1")
+    scene.connect(Peer.close)
+    assert scene.observer.reasons == [CloseReason.SERVER_IDLE]
+    assert scene.work.pulled == []
+    assert scene.asked == [("connections to the server end without an answer (server_idle)", 1)]
+    assert scene.dialing == 0
+    scene.time.advance(1.0)
+    scene.turn()
+    scene.connect(Peer.reset)
+    assert [str(error) for error in scene.unreachable] == [
+        "connections to the server end without an answer (server_idle)"
+    ]
+    assert scene.unreachable[0].hint == "is it an HTTP server, and does it want TLS or a client certificate?"
+    assert scene.work.failures == []
+    assert scene.work.waiting == 1
+
+
+def test_an_unused_connection_that_the_server_closes_is_no_failure(scene: Scene) -> None:
+    scene.post(b"1", b"2")
+    first = scene.connect()
+    scene.answer(first)
+    scene.answer(first)
+    spare = scene.connect()
+    assert scene.pool.alive == 2
+    spare.finish()
+    turn_until(scene.loop, lambda: scene.observer.closed)
+    assert scene.asked == []
+    assert scene.observer.failed_dials == []
+
+
+def test_no_answer_in_time_is_a_failed_dial(scene: Scene) -> None:
+    scene.post(b"1")
+    scene.connect()
+    scene.time.advance(60.0)
+    assert scene.work.failures == [(b"1", Sent.ALL, "no answer within 60 s")]
+    assert scene.asked == [("connections to the server end without an answer (timeout)", 1)]
+
+
+def test_a_dial_that_crashes_is_reported(scene: Scene, crashes: list[dict[str, Any]]) -> None:
+    scene.post(b"1")
+    crash = ZeroDivisionError()
+    scene.refuse(crash)
+    assert [context["exception"] for context in crashes] == [crash]
+    assert scene.observer.failed_dials == []
+    crashes.clear()
+
+
+def test_close_cancels_dials_and_closes_connections(scene: Scene) -> None:
+    scene.post(*bodies(9))
+    busy = scene.connect()
+    scene.connect()
+    assert scene.dialing == 2
+    scene.close(CloseReason.STOPPED)
+    assert scene.dialer.cancelled == 2
+    assert scene.observer.reasons == [CloseReason.STOPPED] * 2
+    assert scene.work.failures == [
+        (b"1", Sent.ALL, "the connection was closed (stopped)"),
+        (b"2", Sent.ALL, "the connection was closed (stopped)"),
+    ]
+    assert scene.pool.alive == 0
+    assert busy.read_rest().endswith(b"\r\n\r\n1")
+    scene.wake()
+    assert scene.dialing == 0
+
+
+def test_close_cancels_the_pause_before_the_next_dial(scene: Scene) -> None:
+    scene.post(b"1")
+    scene.refuse()
+    assert scene.time.pending == [1.0]
+    scene.close()
+    assert scene.time.pending == []
+
+
+def test_close_twice(scene: Scene) -> None:
+    scene.post(*bodies(2))
+    scene.connect()
+    scene.pool.close(CloseReason.STOPPED)
+    scene.close(CloseReason.FINISHED)
+    assert scene.observer.reasons == [CloseReason.STOPPED]
+
+
+def test_a_dial_that_succeeds_while_the_pool_closes(scene: Scene) -> None:
+    scene.post(b"1")
+    ours, theirs = tcp_pair()
+    scene.dialer.pending[0].set_result(Dialed(ours, "192.0.2.1:80", 0.25, None, False))
+    # The dial's task has ended, but its end was not noticed yet.
+    scene.loop.call_soon(scene.pool.close, CloseReason.FINISHED)
+    turn_until(scene.loop, lambda: ours.fileno() == -1)
+    scene.close()
+    assert scene.observer.opened == []
+    theirs.close()
+
+
+def test_a_dial_that_fails_while_the_pool_closes(scene: Scene) -> None:
+    scene.post(b"1")
+    scene.dialer.pending[0].set_exception(REFUSED)
+    scene.pool.close(CloseReason.FINISHED)
+    scene.close()
+    assert scene.asked == []
+    assert scene.observer.failed_dials == []
+
+
+def test_closed_connections_are_let_go(scene: Scene) -> None:
+    idle_connections(scene, 4)
+    for peer in scene.peers[:3]:
+        peer.close()
+    turn_until(scene.loop, lambda: scene.pool.alive == 1)
+    gc.collect()
+    assert [thing.number for thing in gc.get_objects() if type(thing) is Connection] == [4]
+
+
+CHAOTIC = ["connect", "answer"] * 3 + ["work", "time", "long time", "close", "reset"]
+CHAOTIC += ["accept and close", "refuse", "refuse for good"]
+
+
+def give_up_after_three(error: DialError, failures: int) -> float | None:
+    return None if isinstance(error, PermanentDialError) or failures >= 3 else 1.0
+
+
+class Chaos:
+    """Servers and dials that do anything, and a pool that must neither stall nor exceed its limits."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.scene = Scene(loop, ManualTime(), Limits(max_conns_per_host=4, max_idle_conns=3))
+        self.scene.pool._redial_delay = give_up_after_three
+
+    def act(self, action: str) -> None:
+        scene = self.scene
+        if action == "work":
+            scene.post(b"a", b"b", b"c")
+        elif action == "time":
+            scene.time.advance(1.0)
+        elif action == "long time":
+            scene.time.advance(100.0)
+        elif action in ("connect", "accept and close", "refuse", "refuse for good"):
+            if scene.dialing:
+                self.end_dial(action)
+        elif peer := next((peer for peer in scene.peers if peer.sock.fileno() >= 0), None):
+            # The others get their turn.
+            scene.peers.remove(peer)
+            scene.peers.append(peer)
+            self.serve(peer, action)
+        scene.turn()
+
+    def end_dial(self, action: str) -> None:
+        if action == "connect":
+            self.scene.connect()
+        elif action == "accept and close":
+            self.scene.connect(Peer.close)
+        elif action == "refuse":
+            self.scene.refuse()
+        else:
+            self.scene.refuse(PermanentDialError("no"))
+
+    def serve(self, peer: Peer, action: str) -> None:
+        if action == "answer":
+            # The pool may have closed this connection.
+            with contextlib.suppress(ConnectionError):
+                if not peer.has_nothing():
+                    peer.send(ANSWER)
+        elif action == "close":
+            peer.close()
+        else:
+            peer.reset()
+
+    def check(self) -> None:
+        scene = self.scene
+        assert scene.pool.alive + scene.dialing <= 4
+        assert len(scene.observer.opened) - len(scene.observer.closed) == scene.pool.alive
+        settled = len(scene.work.answers) + len(scene.work.failures)
+        in_flight = len(scene.work.pulled) - settled
+        assert in_flight <= scene.pool.alive
+        paused = scene.pause is not None and scene.pause.is_pending
+        if scene.work.waiting and not scene.unreachable:
+            assert scene.dialing or paused or in_flight
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.sampled_from(CHAOTIC),
+        min_size=5,
+        max_size=40,
+    )
+)
+def test_work_never_waits_for_nothing(actions: list[str]) -> None:
+    loop = asyncio.new_event_loop()
+    chaos = Chaos(loop)
+    try:
+        for action in actions:
+            chaos.act(action)
+            chaos.check()
+    finally:
+        chaos.scene.close()
+        for peer in chaos.scene.peers:
+            peer.close()
+        loop.close()

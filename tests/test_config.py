@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from livepost import config
+from livepost.config import (
+    DeliveryOptions,
+    InputOptions,
+    Limits,
+    RequestOptions,
+    ShowOptions,
+    Timeouts,
+    TlsOptions,
+)
+from livepost.errors import ConfigurationError
+from livepost.target import parse_target
+
+GROUPS = [
+    kind
+    for kind in vars(config).values()
+    if dataclasses.is_dataclass(kind) and kind.__module__ == config.__name__
+]
+
+
+def refused(kind: type[Any], **values: Any) -> str:
+    with pytest.raises(ConfigurationError) as caught:
+        kind(**values)
+    return f"{caught.value} / {caught.value.hint}"
+
+
+def test_the_defaults_are_the_documented_ones() -> None:
+    options = DeliveryOptions(parse_target("http://api.test/"))
+    assert options.request == RequestOptions(method="POST", headers=())
+    assert dataclasses.asdict(options.limits) == {
+        "max_conns_per_host": 64,
+        "max_idle_conns_per_host": None,
+        "max_idle_conns": None,
+        "disable_keep_alives": False,
+    }
+    assert dataclasses.asdict(options.timeouts) == {
+        "connect_timeout": 10.0,
+        "max_time": 60.0,
+        "idle_conn_timeout": 90.0,
+        "tls_handshake_timeout": 10.0,
+        "response_header_timeout": None,
+        "expect_continue_timeout": 1.0,
+    }
+    assert options.tls == TlsOptions(insecure=False, cacert=None, cert=None, key=None)
+    assert options.input.max_record_bytes == options.max_response_bytes == 16 * 1024**2
+
+
+def test_by_default_no_idle_connection_is_thrown_away() -> None:
+    assert Limits(max_conns_per_host=7).idle_per_host == 7
+    assert Limits(max_conns_per_host=7, max_idle_conns_per_host=0).idle_per_host == 0
+    assert Limits(max_conns_per_host=7, max_idle_conns_per_host=9).idle_per_host == 9
+
+
+@pytest.mark.parametrize("kind", GROUPS, ids=lambda kind: kind.__name__)
+def test_options_are_frozen_values_with_a_sentence_each(kind: type[Any]) -> None:
+    assert kind.__dataclass_params__.frozen
+    assert "__slots__" in vars(kind)
+    assert (kind.__doc__ or "").partition("\n")[0].endswith(".")
+    for field in dataclasses.fields(kind):
+        if field.metadata:
+            assert field.metadata["help"], field.name
+            assert not field.metadata["help"].endswith("."), field.name
+
+
+def test_no_flag_stands_for_two_options() -> None:
+    flags = [
+        flag
+        for kind in GROUPS
+        for field in dataclasses.fields(kind)
+        for flag in field.metadata.get("flags", ())
+    ]
+    assert len(flags) == len(set(flags)) >= 30
+
+
+def test_only_what_may_be_unlimited_may_be_none() -> None:
+    assert refused(Limits, max_conns_per_host=0) == "connections is 0 / it must be at least 1"
+    assert Timeouts(None, None, None, None, None, None).max_time is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "said"),
+    [
+        (Limits, {"max_conns_per_host": -1}, "connections is -1 / it must be at least 1"),
+        (Limits, {"max_idle_conns_per_host": -1}, "max idle is -1 / it must be at least 0"),
+        (Limits, {"max_idle_conns": -1}, "max idle conns is -1 / it must be at least 0"),
+        (InputOptions, {"max_record_bytes": 0}, "max record bytes is 0 / it must be at least 1"),
+        (
+            InputOptions,
+            {"input_format": "csv"},
+            "there is no input format csv / use ndjson or json",
+        ),
+        (
+            ShowOptions,
+            {"progress": "loud"},
+            "there is no progress display loud / use auto, bar, plain or none",
+        ),
+        (
+            ShowOptions,
+            {"json": True, "receipts": "-"},
+            "both the receipts and the summary would go to stdout / give -o a file name, or leave out --json",
+        ),
+    ],
+)
+def test_a_value_out_of_range_is_refused(kind: type[Any], values: dict[str, Any], said: str) -> None:
+    assert refused(kind, **values) == said
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, float("inf"), float("nan")])
+@pytest.mark.parametrize("field", dataclasses.fields(Timeouts), ids=lambda field: field.name)
+def test_every_time_is_above_zero_and_finite(field: dataclasses.Field[Any], value: float) -> None:
+    name = field.metadata["flags"][0][2:].replace("-", " ")
+    assert refused(Timeouts, **{field.name: value}) == f"{name} is {value} / it must be above 0"
+
+
+def test_receipts_and_summary_may_go_to_different_places() -> None:
+    assert ShowOptions(json=True, receipts="receipts").json
+    assert ShowOptions(json=False, receipts="-").receipts == "-"
