@@ -1,7 +1,8 @@
 """The CPU a record costs inside livepost, without sockets, kernel or server.
 
-Run: .venv/bin/python benchmarks/engine.py.  Everything from the NDJSON block to the summary is the real thing;
-only the socket and the event loop are stand-ins.  The minimum of several rounds is what a quiet machine needs.
+Run: .venv/bin/python benchmarks/engine.py.  Everything from the NDJSON block to the tally is the real
+thing; only the socket and the event loop are stand-ins.  The minimum of several rounds is what a quiet
+machine needs.
 """
 
 from __future__ import annotations

@@ -90,6 +90,11 @@ class Line:
         readable, _, _ = select.select([self.ours], [], [], 5.0)
         assert readable
 
+    def arrives_at_the_server(self) -> None:
+        """Until what was written is known to the kernel of the other side."""
+        readable, _, _ = select.select([self.peer.sock], [], [], 5.0)
+        assert readable
+
     def post(self, *bodies: bytes) -> None:
         """Work arrives."""
         self.work.add(*bodies)
@@ -841,6 +846,20 @@ def test_an_answer_that_breaks_the_protocol(line: Line) -> None:
     )
     assert line.reason is CloseReason.PROTOCOL_ERROR
     assert line.work.waiting == 1
+
+
+def test_a_server_that_wants_tls(line: Line, server_tls: ssl.SSLContext) -> None:
+    line.post(b"1")
+    line.arrives_at_the_server()
+    with (
+        server_tls.wrap_socket(line.peer.sock, server_side=True, do_handshake_on_connect=False) as secure,
+        pytest.raises(ssl.SSLError),
+    ):
+        secure.do_handshake()
+    line.until_closed()
+    assert line.failure[:2] == (b"1", Sent.ALL)
+    # Whether it says a word before it closes is up to its library.
+    assert line.reason in (CloseReason.RESET, CloseReason.SERVER_CLOSED, CloseReason.PROTOCOL_ERROR)
 
 
 def test_keep_alive_switched_off(make_line: MakeLine) -> None:

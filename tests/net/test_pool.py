@@ -420,9 +420,11 @@ def test_nobody_gives_up_while_another_dial_may_succeed(scene: Scene) -> None:
     scene.connect()
     assert scene.unreachable == []
     assert scene.pool.alive == 3
-    # It works, so others may be tried again.
-    assert scene.dialing == 3
     assert scene.answer(first) == b"1"
+    # It works, so others may be tried again.
+    scene.time.advance(0.1)
+    scene.turn()
+    assert scene.dialing == 3
 
 
 def test_the_last_of_several_dials_decides(scene: Scene) -> None:
@@ -465,18 +467,58 @@ def test_connections_that_end_together_are_redialled_with_patience(scene: Scene)
     assert scene.pool.alive == 1
 
 
-def test_failures_are_in_a_row_until_a_connection_was_of_use(scene: Scene) -> None:
+@pytest.mark.parametrize("closes_soon", [True, False])
+def test_failures_are_in_a_row_until_a_connection_was_of_use(scene: Scene, closes_soon: bool) -> None:
     scene.post(*bodies(9))
     scene.refuse()
     scene.time.advance(1.0)
     scene.turn()
     peer = scene.connect()
     scene.answer(peer)
-    peer.finish()
-    turn_until(scene.loop, lambda: scene.observer.closed)
-    while scene.dialing:
-        scene.refuse()
+    if closes_soon:
+        peer.finish()
+        turn_until(scene.loop, lambda: scene.observer.closed)
+    scene.time.advance(0.1)
+    scene.turn()
+    scene.refuse()
     assert [failures for _, failures in scene.asked] == [1, 1]
+
+
+def test_after_a_failure_one_connection_shows_first_how_it_does(scene: Scene) -> None:
+    """All would lose what they carry if it is the server that closes them."""
+    scene.post(*bodies(100))
+    scene.refuse()
+    scene.time.advance(1.0)
+    scene.turn()
+    peer = scene.connect()
+    scene.wake()
+    assert (scene.pool.alive, scene.dialing) == (1, 0)
+    assert scene.pauses == [1.0, 0.1]
+    peer.reset()
+    turn_until(scene.loop, lambda: not scene.pool.alive)
+    # Only the pause for this failure is left.
+    assert [failures for _, failures in scene.asked] == [1, 2]
+    assert scene.pauses == [1.0, 0.1, 1.0]
+    scene.time.advance(0.9)
+    scene.turn()
+    assert scene.dialing == 0
+    scene.time.advance(0.1)
+    scene.turn()
+    assert scene.dialing == 1
+
+
+def test_a_slow_first_answer_after_a_failure_does_not_hold_up_the_others_for_long(scene: Scene) -> None:
+    scene.post(*bodies(100))
+    scene.refuse()
+    scene.time.advance(1.0)
+    scene.turn()
+    scene.connect()
+    for alive in (1, 2):
+        assert (scene.pool.alive, scene.dialing) == (alive, 0)
+        scene.time.advance(0.1)
+        scene.turn()
+        assert scene.dialing == alive
+        scene.connect()
 
 
 @pytest.mark.parametrize(
@@ -490,7 +532,7 @@ def test_a_server_that_closes_without_an_answer_is_a_failed_dial(
     scene = make_scene(max_conns_per_host=1)
     scene.delays = [1.0, 2.0, None]
     scene.post(*bodies(100))
-    for pauses in ([1.0], [1.0, 2.0], [1.0, 2.0]):
+    for pauses in ([1.0], [1.0, 0.1, 2.0], [1.0, 0.1, 2.0, 0.1]):
         peer = scene.connect()
         peer.read_request()
         how(peer)

@@ -5,17 +5,16 @@ import json
 
 import pytest
 
-from livepost.model import Record
+from livepost.errors import OutputError
 from livepost.rehearsal import demo
 from livepost.rehearsal.demo import SAMPLES, Measured, compare, deliver_samples, shown_body
-from livepost.wire.message import Response
 
 
 def test_the_samples_go_one_after_the_other_over_one_connection() -> None:
     shown: list[tuple[bytes, int, object]] = []
 
-    def show(record: Record, response: Response) -> None:
-        shown.append((record.body, response.status, json.loads(response.body)))
+    def show(record: bytes, status: int, answer: bytes) -> None:
+        shown.append((record, status, json.loads(answer)))
 
     asyncio.run(deliver_samples(show))
     assert shown == [
@@ -51,9 +50,10 @@ def test_users_are_about_the_size_of_real_ones_and_differ() -> None:
     assert 60 <= min(map(len, users)) <= max(map(len, users)) <= 200
 
 
-def test_what_ends_a_delivery_early_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
-    def show(record: Record, response: Response) -> None:
-        raise ZeroDivisionError("mine")
+@pytest.mark.parametrize("error", [OutputError("mine"), ZeroDivisionError("mine")])
+def test_what_ends_a_delivery_early_is_raised(error: Exception) -> None:
+    def show(record: bytes, status: int, answer: bytes) -> None:
+        raise error
 
-    with pytest.raises(ZeroDivisionError, match="mine"):
+    with pytest.raises(type(error), match="mine"):
         asyncio.run(deliver_samples(show))

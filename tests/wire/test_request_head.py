@@ -28,29 +28,44 @@ def head(
 
 def test_the_bytes_of_a_head() -> None:
     fields = ((b"User-Agent", b"livepost/1"), (b"X-Empty", b""), (b"x-bytes", b"a\tb \xff"))
-    assert render_request_head(head(b"PUT", b"/a?b=%20c", b"[::1]:8080", fields)) == (
+    assert render_request_head(head(b"PUT", b"/a?b=%20c", b"[::1]:8080", fields)).for_size(0) == (
         b"PUT /a?b=%20c HTTP/1.1\r\n"
         b"Host: [::1]:8080\r\n"
         b"Connection: keep-alive\r\n"
         b"User-Agent: livepost/1\r\n"
         b"X-Empty: \r\n"
         b"x-bytes: a\tb \xff\r\n"
+        b"Content-Length: 0\r\n\r\n"
     )
 
 
 def test_keep_alive_switched_off() -> None:
-    assert render_request_head(head(close=True)) == (
-        b"POST /api HTTP/1.1\r\nHost: localhost:8080\r\nConnection: close\r\n"
+    assert render_request_head(head(close=True)).for_size(12) == (
+        b"POST /api HTTP/1.1\r\nHost: localhost:8080\r\nConnection: close\r\nContent-Length: 12\r\n\r\n"
     )
 
 
-def test_an_expectation_is_not_part_of_every_request() -> None:
-    assert render_request_head(head(expect_continue=True)) == render_request_head(head())
+def test_an_expectation_goes_with_a_body() -> None:
+    rendered = render_request_head(head(expect_continue=True))
+    plain = render_request_head(head())
+    assert rendered.for_size(0) == plain.for_size(0)
+    assert rendered.for_size(3) == plain.for_size(3).replace(
+        b"Content-Length", b"Expect: 100-continue\r\nContent-Length"
+    )
+
+
+def test_sizes_are_remembered_up_to_a_bound() -> None:
+    rendered = render_request_head(head())
+    for size in range(3_000):
+        assert rendered.for_size(size).endswith(b"Content-Length: %d\r\n\r\n" % size)
+        assert len(rendered.by_size) <= 1_024
 
 
 @pytest.mark.parametrize("target", [b"http://other:81/path?q", b"*", b"/" + VISIBLE_BYTES])
 def test_the_target_is_sent_as_it_is(target: bytes) -> None:
-    assert render_request_head(head(target=target)).startswith(b"POST " + target + b" HTTP/1.1\r\n")
+    assert (
+        render_request_head(head(target=target)).for_size(0).startswith(b"POST " + target + b" HTTP/1.1\r\n")
+    )
 
 
 @pytest.mark.parametrize("place", [b"%b", b"a%b", b"%ba", b"a%ba"])
@@ -146,7 +161,8 @@ def test_a_head_has_exactly_its_own_lines_or_is_refused(
         rendered = render_request_head(head(method, target, fields=tuple(fields)))
     except ValueError:
         return
-    lines = rendered.split(b"\r\n")
-    assert rendered.count(b"\n") == rendered.count(b"\r") == 3 + len(fields)
+    whole = rendered.for_size(1)
+    lines = whole.split(b"\r\n")
+    assert whole.count(b"\n") == whole.count(b"\r") == 5 + len(fields)
     assert lines[0].split(b" ") == [method, target, b"HTTP/1.1"]
-    assert lines[3:] == [name + b": " + value for name, value in fields] + [b""]
+    assert lines[3:] == [name + b": " + value for name, value in fields] + [b"Content-Length: 1", b"", b""]

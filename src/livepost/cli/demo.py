@@ -7,9 +7,7 @@ from collections.abc import Sequence
 from livepost.cli import event_loop
 from livepost.cli.parser import Parser
 from livepost.cli.talk import print_data
-from livepost.model import Record
 from livepost.rehearsal.demo import CONNECTIONS, USERS, Measured, compare, deliver_samples, shown_body
-from livepost.wire.message import Response
 
 _DESCRIPTION = f"""\
 Start the practice server on a free port, deliver three sample records to it, then
@@ -30,9 +28,9 @@ async def _demonstrate() -> None:
     print_data(_table(*await compare()))
 
 
-def _show_answer(record: Record, response: Response) -> None:
-    print_data(f"  {shown_body(record.body)}")
-    print_data(f"    -> {response.status} {response.body.decode(errors='replace')}")
+def _show_answer(record: bytes, status: int, answer: bytes) -> None:
+    print_data(f"  {shown_body(record)}")
+    print_data(f"    -> {status} {answer.decode(errors='replace')}")
 
 
 def _table(before: Measured, after: Measured) -> str:

@@ -61,7 +61,7 @@ class DeliveryObserver(Protocol):
 
 
 class Schedule:
-    """Satisfies `net.connection.Work`.
+    """Satisfies `net.work.Work`.
 
     `remind(seconds)` asks for a call of `release_due` in that many seconds; a call that comes early
     asks again.  `on_finished()` comes once, when every record taken has ended and no more will come.

@@ -8,6 +8,10 @@ completes simply takes the exchange first.
 The first dial is made alone: it finds out whether the target can be reached, and by which address.
 After that there are never more dials in progress than connections alive, so the pool doubles at
 most once a round trip and a short job does not open connections it has no use for.
+
+A connection that ends without one byte of an answer is as good as a dial that failed: otherwise a
+server that closes whatever it accepts would have every exchange spent on it, as fast as connections
+can be made.  For the same reason the first connection after a failure is left alone for a moment.
 """
 
 from __future__ import annotations
@@ -28,6 +32,8 @@ _OUR_DOING = frozenset(
     (CloseReason.FINISHED, CloseReason.STOPPED, CloseReason.IDLE_TIMEOUT, CloseReason.IDLE_LIMIT)
 )
 
+_PROVING_SECONDS = 0.1
+
 
 class Dialing(Protocol):
     """What makes connections (`net.dial.Dialer`)."""
@@ -42,7 +48,7 @@ class Pool:
     Call `wake` whenever work may have arrived; call `close` at the end and await `wait_closed`.
     `redial_delay(error, failures_in_a_row)` says how many seconds to wait after a failed dial, or
     None to give up; then `on_unreachable(error)` is called.  Nobody gives up while a connection
-    is alive.
+    is alive: then there are no more dials until one ends.
     """
 
     def __init__(
@@ -71,6 +77,9 @@ class Pool:
         self._opened = 0
         self._failures_in_a_row = 0
         self._redial_timer: TimerHandle | None = None
+        """Until it goes off, nothing is dialled."""
+        self._is_proving = False
+        """That timer is not for a failure, but to see how a connection does after one."""
         self._is_resting = False
         """Dials failed too often, but connections are alive: dial no more until one of them ends."""
         self._is_closed = False
@@ -96,8 +105,7 @@ class Pool:
     def close(self, reason: CloseReason) -> None:
         """Close every connection; open exchanges fail with what was sent of them."""
         self._is_closed = True
-        if self._redial_timer is not None:
-            self._redial_timer.cancel()
+        self._end_pause()
         for task in self._dials:
             task.cancel()
         for connection in list(self._alive.values()):
@@ -155,27 +163,48 @@ class Pool:
         self._alive[connection.number] = connection
         self._is_resting = False
         connection.offer()
-        self._dial_if_needed()
+        if self._failures_in_a_row and connection.number in self._alive:
+            self._let_it_prove_itself()
+        else:
+            self._dial_if_needed()
+
+    def _let_it_prove_itself(self) -> None:
+        if self._redial_timer is None:
+            self._is_proving = True
+            self._pause(_PROVING_SECONDS)
 
     def _dial_failed(self, error: DialError) -> None:
         if self._is_closed:
             return
         self._shared.observer.dial_failed(str(error))
         if self._redial_timer is not None:
-            # Failures that come together, as when the server goes away, count once.
-            return
+            if not self._is_proving:
+                # Failures that come together, as when the server goes away, count once.
+                return
+            self._end_pause()
         self._failures_in_a_row += 1
         delay = self._redial_delay(error, self._failures_in_a_row)
         if delay is not None:
-            self._redial_timer = self._shared.loop.call_later(delay, self._redial)
+            self._pause(delay)
         elif self._alive or self._dials:
             self._is_resting = True
         else:
             self._on_unreachable(error)
 
-    def _redial(self) -> None:
+    def _pause(self, seconds: float) -> None:
+        self._redial_timer = self._shared.loop.call_later(seconds, self._redial)
+
+    def _end_pause(self) -> None:
+        if self._redial_timer is not None:
+            self._redial_timer.cancel()
         self._redial_timer = None
+        self._is_proving = False
+
+    def _redial(self) -> None:
+        self._end_pause()
         self._is_resting = False
+        if any(connection.bytes_received for connection in self._alive.values()):
+            self._failures_in_a_row = 0
         self._dial_if_needed()
 
     def _connection_idle(self, connection: Connection) -> None:

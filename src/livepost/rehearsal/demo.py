@@ -21,6 +21,9 @@ SAMPLES = ({"name": "John", "age": 30}, {"name": "Lucy", "age": 25}, {"name": "M
 USERS = 20_000
 CONNECTIONS = 64
 
+Show = Callable[[bytes, int, bytes], None]
+"""Is given a record's body, and the status and body of its answer."""
+
 
 @dataclass(frozen=True, slots=True)
 class Measured:
@@ -47,14 +50,14 @@ class Measured:
 class _Answers:
     """A delivery observer that shows each answer."""
 
-    def __init__(self, show: Callable[[Record, Response], None]) -> None:
+    def __init__(self, show: Show) -> None:
         self._show = show
 
     def finished(
         self, exchange: Exchange, outcome: Outcome, response: Response | None, seconds: float
     ) -> None:
         if response is not None:
-            self._show(exchange.record, response)
+            self._show(exchange.body, response.status, response.body)
 
     def retried(self, exchange: Exchange, reason: str, response: Response | None, seconds: float) -> None:
         """Only final answers are shown."""
@@ -66,13 +69,15 @@ class _Answers:
         """Has no answer to show."""
 
 
-async def deliver_samples(show: Callable[[Record, Response], None]) -> None:
+async def deliver_samples(show: Show) -> None:
     """Send the three samples one after the other and show each answer as it comes."""
     async with PracticeServer() as server:
         options = DeliveryOptions(
             target=parse_target(f"{server.url}/api"), limits=Limits(max_conns_per_host=1)
         )
-        await deliver(ObjectSource(SAMPLES), options, observers=[_Answers(show)])
+        result = await deliver(ObjectSource(SAMPLES), options, observers=[_Answers(show)])
+        if result.error is not None:
+            raise result.error
 
 
 async def compare(users: int = USERS) -> tuple[Measured, Measured]:

@@ -26,7 +26,8 @@ _UPPER_HALF = 1 if sys.byteorder == "little" else 0
 class LatencyHistogram:
     """Percentiles over any number of durations, within 0.4 %, and their exact maximum.
 
-    Recording many at a time costs about 0.1 µs each.  Results are in milliseconds; with nothing recorded they are 0.0.
+    Recording many at a time costs about 0.1 µs each.  Results are in milliseconds; with nothing
+    recorded they are 0.0.
     """
 
     __slots__ = ("_counts", "_longest_seconds")

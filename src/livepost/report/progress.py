@@ -148,6 +148,7 @@ def way_items(snapshot: Snapshot, pace: Pace) -> list[str]:
 
 
 def record_items(snapshot: Snapshot, pace: Pace) -> list[str]:
+    """How far the records are, as short phrases."""
     items = [counted(snapshot.finished, "record")]
     if snapshot.rejected:
         items.append(f"{snapshot.rejected:,} rejected")
@@ -158,6 +159,7 @@ def record_items(snapshot: Snapshot, pace: Pace) -> list[str]:
 
 
 def connection_items(snapshot: Snapshot) -> list[str]:
+    """What the connections have done, as short phrases."""
     return [
         counted(snapshot.open_connections, "connection"),
         f"{counted(snapshot.handshakes_saved, 'handshake')} saved",
@@ -165,6 +167,7 @@ def connection_items(snapshot: Snapshot) -> list[str]:
 
 
 def in_whole_seconds(seconds: float) -> str:
+    """A duration without fractions, which would only flicker."""
     return duration(round(seconds))
 
 

@@ -122,11 +122,11 @@ class Summary:
             return ["none read"]
         if records.delivered == records.read > 1:
             return [f"all {records.read:,} delivered"]
-        items = [f"{records.delivered:,} of {records.read:,} delivered"]
-        for name in ("rejected", "in_doubt", "unsent"):
-            if number := getattr(records, name):
-                items.append(f"{number:,} {name.replace('_', ' ')}")
-        return items
+        others = {"rejected": records.rejected, "in doubt": records.in_doubt, "unsent": records.unsent}
+        return [
+            f"{records.delivered:,} of {records.read:,} delivered",
+            *(f"{number:,} {name}" for name, number in others.items() if number),
+        ]
 
     def _connection_items(self) -> list[str]:
         opened = self.connections.opened

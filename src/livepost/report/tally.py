@@ -98,10 +98,7 @@ class Tally:
         self, exchange: Exchange, outcome: Outcome, response: Response | None, seconds: float
     ) -> None:
         """The last attempt for a record ended, with an answer or with a failure."""
-        if response is None:
-            self.failures += 1
-        else:
-            self._count_answer(response, seconds)
+        self._attempted(response, seconds)
         state = outcome.state
         if state is _DELIVERED:
             self.records_delivered += 1
@@ -117,12 +114,12 @@ class Tally:
     def retried(self, exchange: Exchange, reason: str, response: Response | None, seconds: float) -> None:
         """An attempt ended, and another will follow."""
         self.retries[reason] += 1
+        self._attempted(response, seconds)
+
+    def _attempted(self, response: Response | None, seconds: float) -> None:
         if response is None:
             self.failures += 1
-        else:
-            self._count_answer(response, seconds)
-
-    def _count_answer(self, response: Response, seconds: float) -> None:
+            return
         self.statuses[response.status] += 1
         recent = self._recent_seconds
         recent.append(seconds)

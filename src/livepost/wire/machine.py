@@ -16,14 +16,14 @@ from livepost.model import Sent
 from livepost.wire.message import Exchange, Response
 
 
-class Answered(msgspec.Struct, frozen=True):
+class Answered(msgspec.Struct, frozen=True, gc=False):
     """A final response was read to its end."""
 
     exchange: Exchange
     response: Response
 
 
-class Failed(msgspec.Struct, frozen=True):
+class Failed(msgspec.Struct, frozen=True, gc=False):
     """No (whole) answer will come for this exchange on this connection."""
 
     exchange: Exchange

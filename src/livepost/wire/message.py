@@ -2,6 +2,8 @@
 
 The part of a request that is the same for every record is a `RequestHead`, made once per run and
 compared by identity: an engine renders it once and then only fills in the length and the body.
+
+What is made for each record is no part of a cycle and so kept from the garbage collector (gc=False).
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ class RequestHead:
     """Ask the server to close after this one (keep-alive switched off)."""
 
 
-class Exchange(msgspec.Struct, eq=False):
+class Exchange(msgspec.Struct, eq=False, gc=False):
     """One request on its way and what is known of it; lives as long as its record is unfinished.
 
     Mutable, and made once per record: each attempt overwrites the facts of the one before.
@@ -56,7 +58,7 @@ class Exchange(msgspec.Struct, eq=False):
     """Which request of that connection it was, from 1: above 1 means reused."""
 
 
-class Response(msgspec.Struct, frozen=True):
+class Response(msgspec.Struct, frozen=True, gc=False):
     """A final answer, read to its end or as far as it came.
 
     The body is bounded: streaming bodies are out of scope, an answer larger than the engine's

@@ -6,6 +6,7 @@ connection; everything else comes from the user and is checked here once per run
 
 from __future__ import annotations
 
+import functools
 import re
 
 from livepost.wire.message import RequestHead
@@ -22,6 +23,12 @@ ENGINE_FIELDS = frozenset(
         b"upgrade",
     )
 )
+
+# Methods whose missing body is said out loud (RFC 9110 section 8.6).
+_LENGTH_ALWAYS = frozenset((b"POST", b"PUT", b"PATCH"))
+
+# Each about 300 bytes.
+_SIZES_REMEMBERED = 1_024
 
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
@@ -47,12 +54,43 @@ def check_request_line(method: bytes, target: bytes, authority: bytes) -> None:
             raise ValueError(f"{what} is empty, or holds a space, a control character or one beyond ASCII")
 
 
-def render_request_head(head: RequestHead) -> bytes:
-    """The head up to where `Expect` and `Content-Length` follow, without the empty line.
+class RenderedHead:
+    """A request head as bytes, for bodies of every size.
+
+    Putting one together costs 0.3 µs, so they are remembered by size: `by_size` is there to look one
+    up without a call, `for_size` makes and remembers it.
+    """
+
+    __slots__ = ("_beginning", "_head", "by_size")
+
+    def __init__(self, head: RequestHead) -> None:
+        self._head = head
+        self._beginning = _render(head)
+        self.by_size: dict[int, bytes] = {}
+
+    def for_size(self, size: int) -> bytes:
+        """The whole head, with the empty line."""
+        if len(self.by_size) >= _SIZES_REMEMBERED:
+            self.by_size.clear()
+        rendered = self._beginning
+        if size and self._head.expect_continue:
+            rendered += b"Expect: 100-continue\r\n"
+        if size or self._head.method in _LENGTH_ALWAYS:
+            rendered += b"Content-Length: %d\r\n" % size
+        return self.by_size.setdefault(size, rendered + b"\r\n")
+
+
+@functools.lru_cache(8)
+def render_request_head(head: RequestHead) -> RenderedHead:
+    """The head as bytes; one for all connections that send it.
 
     Sends `Connection: keep-alive` although HTTP/1.1 implies it: Apache and Tomcat answer with
     their `Keep-Alive:` limits only then.  Raises ValueError for parts that could inject a line.
     """
+    return RenderedHead(head)
+
+
+def _render(head: RequestHead) -> bytes:
     check_request_line(head.method, head.target, head.authority)
     lines = [b"%b %b HTTP/1.1" % (head.method, head.target), b"Host: " + head.authority]
     lines.append(b"Connection: close" if head.close else b"Connection: keep-alive")
