@@ -65,6 +65,10 @@ class Running:
         out, err = self._process.communicate()
         return _checked(self._process.returncode, out or b"", err or b"")
 
+    def wait(self) -> int:
+        """Wait for the end without reading anything, and return the exit code."""
+        return self._process.wait(timeout=60)
+
     @staticmethod
     def _stream(stream: IO[bytes] | None) -> IO[bytes]:
         assert stream is not None

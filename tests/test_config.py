@@ -49,7 +49,8 @@ def test_the_defaults_are_the_documented_ones() -> None:
         "expect_continue_timeout": 1.0,
     }
     assert options.tls == TlsOptions(insecure=False, cacert=None, cert=None, key=None)
-    assert options.input.max_record_bytes == options.max_response_bytes == 16 * 1024**2
+    assert options.input.max_record_bytes == 16 * 1024**2
+    assert options.max_response_bytes == 1024**2
 
 
 def test_by_default_no_idle_connection_is_thrown_away() -> None:

@@ -31,6 +31,7 @@ from livepost.deliver import Delivery, Result, deliver
 from livepost.delivery.retry import RetryPolicy
 from livepost.errors import ConfigurationError, DialError, InputError, OutputError, PermanentDialError
 from livepost.model import Outcome, Record, Rejection
+from livepost.net.dial import Dialed, Dialer
 from livepost.records.source import FileSource, ObjectSource
 from livepost.rehearsal.reply import HANG_UP, RESET, SILENCE, After, Reply, json_reply
 from livepost.rehearsal.request import RequestSeen
@@ -385,6 +386,49 @@ def test_a_server_that_dies_in_the_middle_ends_the_run() -> None:
         assert isinstance(result.error, DialError)
         assert result.was_reached
         assert sum(result.summary.failed_dials.values()) >= 12
+
+    run(main())
+
+
+@pytest.mark.parametrize("connections", [1, 64])
+def test_a_server_that_talks_garbage_costs_few_records(connections: int) -> None:
+    """Whatever was sent to it is in doubt, so the file must not be used up on it."""
+
+    async def main() -> None:
+        async with PracticeServer(respond=lambda request: Reply(raw=b"SSH-2.0-x\r\n\r\n")) as server:
+            result = await Delivery(
+                numbers(500), options(f"{server.url}/api", connections), policy=IMPATIENT
+            ).run()
+        delivered, rejected, in_doubt, _ = counts(result)
+        assert (delivered, rejected) == (0, 0)
+        assert 12 <= in_doubt <= 24
+        assert result.summary.connections.closed == {"protocol_error": in_doubt}
+        assert isinstance(result.error, DialError)
+        assert str(result.error) == "connections to the server end without an answer (protocol error)"
+        assert result.error.hint == "is it an HTTP server, and does it want TLS or a client certificate?"
+
+    run(main())
+
+
+@pytest.mark.parametrize("mine", [ZeroDivisionError("mine"), OutputError("mine")])
+def test_an_unexpected_error_of_a_dial_comes_out_of_the_run(
+    monkeypatch: pytest.MonkeyPatch, mine: Exception
+) -> None:
+    async def dial(self: Dialer) -> Dialed:
+        raise mine
+
+    monkeypatch.setattr(Dialer, "dial", dial)
+
+    async def main() -> None:
+        log = Log()
+        coroutine = deliver(numbers(3), options("http://127.0.0.1:9/"), observers=[log])
+        async with asyncio.timeout(10):
+            if isinstance(mine, OutputError):
+                assert (await coroutine).error is mine
+            else:
+                with pytest.raises(ZeroDivisionError, match="mine"):
+                    await coroutine
+        assert log.told == ["1 unsent", "2 unsent", "3 unsent"]
 
     run(main())
 

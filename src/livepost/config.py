@@ -13,12 +13,15 @@ from livepost.errors import ConfigurationError
 from livepost.target import Target
 
 
-def option(default: Any, *flags: str, help: str, metavar: str = "", unit: str = "") -> Any:
+def option(
+    default: Any, *flags: str, help: str, metavar: str = "", unit: str = "", secret: bool = False
+) -> Any:
     """A dataclass field with its command-line spelling; without flags it is for the library only.
 
-    `unit`, seconds or bytes, may be written as a person would: 2m, 16MiB.
+    `unit`, seconds or bytes, may be written as a person would: 2m, 16MiB.  `secret` keeps it out of reprs.
     """
-    return field(default=default, metadata={"flags": flags, "help": help, "metavar": metavar, "unit": unit})
+    metadata = {"flags": flags, "help": help, "metavar": metavar, "unit": unit}
+    return field(default=default, repr=not secret, metadata=metadata)
 
 
 def _at_least(smallest: float, **values: float | None) -> None:
@@ -45,6 +48,7 @@ class RequestOptions:
         "-H",
         "--header",
         metavar="LINE",
+        secret=True,
         help="'Name: value' to add or replace, 'Name:' to leave out, 'Name;' to send empty, "
         "@FILE to read such lines from; repeatable",
     )
@@ -161,6 +165,7 @@ class RouteOptions:
         "-x",
         "--proxy",
         metavar="URL",
+        secret=True,
         help="HTTP proxy (default: http_proxy, https_proxy, all_proxy, no_proxy of the environment; "
         "'' for none)",
     )
@@ -210,7 +215,13 @@ class DeliveryOptions:
     tls: TlsOptions = TlsOptions()
     route: RouteOptions = RouteOptions()
     input: InputOptions = InputOptions()
-    max_response_bytes: int = 16 * 1024 * 1024
+    max_response_bytes: int = 1024 * 1024
+    """Longer answers are cut off and end their connection; a hostile server can claim this much on each."""
+
+    def __post_init__(self) -> None:
+        _at_least(1, max_response_bytes=self.max_response_bytes)
+        if self.route.unix_socket is not None and self.route.proxy:
+            raise ConfigurationError("--unix-socket and --proxy exclude each other", "give one of them")
 
 
 @dataclass(frozen=True, slots=True)

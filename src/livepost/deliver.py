@@ -31,7 +31,7 @@ from livepost.records.feed import RecordFeed
 from livepost.records.source import Source
 from livepost.report.progress import NoProgress, Progress, Snapshot
 from livepost.report.summary import Summary, summarize
-from livepost.report.tally import Tally
+from livepost.report.tally import Tally, Trouble
 from livepost.wire.http1 import Http1Machine
 
 Arguments = ParamSpec("Arguments")
@@ -48,6 +48,10 @@ class Result:
     """`Delivery.stop` or `abort` was called before the run had ended."""
     was_reached: bool
     """At least one connection to the target was made."""
+    read_to_end: bool
+    """The whole input was read, so the summary speaks of all of it."""
+    troubles: tuple[Trouble, ...]
+    """The first few records that were not delivered, and why."""
 
 
 async def deliver(
@@ -61,7 +65,7 @@ async def deliver(
 
     `observers` are told of each record as it ends.  Raises ConfigurationError before anything is
     sent.  Every later LivepostError, also one that an observer raised, is in the result; whatever
-    else an observer or the source raises comes out of here, once what was in flight has ended.
+    else an observer, the source or a dial raises comes out of here, once what was in flight has ended.
     """
     return await Delivery(source, options, observers=observers, progress=progress).run()
 
@@ -98,7 +102,7 @@ class Delivery:
 
     def observe(self, observer: DeliveryObserver) -> None:
         """Tell this observer, too; to be called before `run`."""
-        self._observers.append(_Guarded(observer, self._observer_failed))
+        self._observers.append(_Guarded(observer, self._went_wrong))
 
     async def run(self) -> Result:
         """Deliver everything, or as much as can be."""
@@ -122,6 +126,7 @@ class Delivery:
             Surroundings(self._schedule, self._options.timeouts, deadlines, self._clock, loop, self._tally),
             redial_delay=self._redial_delay,
             on_unreachable=self._on_unreachable,
+            on_crash=self._went_wrong,
         )
         try:
             self._feed.start()
@@ -137,7 +142,14 @@ class Delivery:
         if self._crash is not None:
             raise self._crash
         summary = summarize(self._tally, read=self._schedule.read, seconds=self._clock() - started)
-        return Result(summary, self._error or self._feed.error, self._was_stopped, self._pool.opened > 0)
+        return Result(
+            summary,
+            self._error or self._feed.error,
+            self._was_stopped,
+            self._pool.opened > 0,
+            self._feed.reached_end,
+            tuple(self._tally.troubles),
+        )
 
     def stop(self) -> None:
         """Take no further records; what is in flight may finish."""
@@ -154,7 +166,8 @@ class Delivery:
         self._error = self._error or error
         self._stop_taking()
 
-    def _observer_failed(self, error: Exception) -> None:
+    def _went_wrong(self, error: Exception) -> None:
+        """An observer or a dial raised this."""
         if isinstance(error, LivepostError):
             self.fail(error)
         else:

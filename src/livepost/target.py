@@ -33,7 +33,7 @@ class Target:
     host: str
     """Name or address without brackets, lower case, internationalised names in ASCII form."""
     port: int
-    path: str
+    path: str = field(repr=False)
     """Path and query, percent-encoded, beginning with a slash."""
     authorization: bytes | None = field(default=None, repr=False)
     """Basic credentials taken from the URL, ready as a field value.  Never shown."""

@@ -26,7 +26,7 @@ def result(
     tally.records_in_doubt = in_doubt
     tally.records_unsent = unsent
     summary = summarize(tally, read=delivered + rejected + in_doubt + unsent, seconds=1.0)
-    return Result(summary, error, was_stopped=False, was_reached=was_reached)
+    return Result(summary, error, was_stopped=False, was_reached=was_reached, read_to_end=True, troubles=())
 
 
 @pytest.mark.parametrize(

@@ -155,7 +155,7 @@ def test_output_that_is_missing_spoils_success(
         raise OutputError("standard output cannot be written: No space left on device")
 
     monkeypatch.setattr(send, "print_data", no_room)
-    assert main(["send", "in.ndjson", "--to", f"{server.url}/api", output]) == 1
+    assert main(["send", "in.ndjson", "--to", f"{server.url}/api", output]) == 75
     assert server.stats.requests == 2
     assert "cannot be written" in capfd.readouterr().err
 

@@ -100,6 +100,25 @@ def test_the_second_signal_stops_at_once(second: signal.Signals, tmp_path: Path)
     ]
 
 
+def test_the_second_signal_ends_also_what_is_stuck_in_a_pipe_that_nobody_reads(tmp_path: Path) -> None:
+    file = tmp_path / "in.ndjson"
+    file.write_bytes(b"".join(b"%d\n" % number for number in range(5_000)))
+    enough = threading.Event()
+
+    def count(request: RequestSeen) -> None:
+        if request.body == b"999":
+            enough.set()
+
+    with (
+        PracticeServer(on_request=count).run_in_thread() as server,
+        started("send", file, "--to", f"{server.url}/api", "-o", "-") as command,
+    ):
+        assert enough.wait(timeout=60)
+        command.signal(signal.SIGINT)
+        command.signal(signal.SIGTERM)
+        assert command.wait() in (130, 143)
+
+
 def test_a_signal_while_nothing_comes_ends_the_run() -> None:
     with (
         PracticeServer().run_in_thread() as server,

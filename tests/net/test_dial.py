@@ -232,11 +232,11 @@ def test_looked_up_again_when_the_winner_fails(
     answers = iter(["127.0.0.1", "127.0.0.2"])
     asked = []
 
-    async def look_up(host: str, port: int, **how: Any) -> list[Any]:
+    def look_up(host: str, port: int, **how: Any) -> list[Any]:
         asked.append((host, port, how))
         return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", (next(answers), port))]
 
-    monkeypatch.setattr(loop, "getaddrinfo", look_up)
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
     dialer = make_dialer(f"http://api.test:{port}/")
     assert dial(loop, dialer) == f"127.0.0.1:{port}"
     assert dial(loop, dialer) == f"127.0.0.1:{port}"
@@ -330,10 +330,10 @@ def test_a_name_that_cannot_be_looked_up(
 ) -> None:
     loop = asyncio.new_event_loop()
 
-    async def look_up(host: str, port: int, **how: Any) -> list[Any]:
+    def look_up(host: str, port: int, **how: Any) -> list[Any]:
         raise socket.gaierror(number, "as the system says it")
 
-    monkeypatch.setattr(loop, "getaddrinfo", look_up)
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
     assert failure(loop, make_dialer("http://api.test/")) == (kind, message, hint)
     loop.close()
 

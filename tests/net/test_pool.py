@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
@@ -74,6 +75,7 @@ class Scene:
         """How long the pool was to wait before it dials again, each time."""
         self.pause: ManualTimer | None = None
         self.unreachable: list[DialError] = []
+        self.crashes: list[Exception] = []
         self.deadlines = Deadlines(time, time.call_later)
         self.pool = Pool(
             self.dialer,
@@ -89,6 +91,7 @@ class Scene:
             ),
             redial_delay=self._redial_delay,
             on_unreachable=self.unreachable.append,
+            on_crash=self.crashes.append,
         )
 
     def _call_later(self, seconds: float, callback: Callable[[], object]) -> ManualTimer:
@@ -392,7 +395,7 @@ def test_giving_up_after_the_last_try(scene: Scene) -> None:
 
 
 def test_nobody_gives_up_while_a_connection_is_alive(scene: Scene) -> None:
-    scene.delays = [None, None]
+    scene.delays = [None, None, None]
     scene.post(*bodies(9))
     peer = scene.connect()
     scene.refuse(PermanentDialError("certificate expired"))
@@ -402,9 +405,17 @@ def test_nobody_gives_up_while_a_connection_is_alive(scene: Scene) -> None:
         scene.wake()
     assert scene.dialer.started == 2
     assert scene.answer(peer) == b"1"
+    assert scene.time.pending[0] == 5.0
+    scene.time.advance(5.0)
+    scene.turn()
+    scene.refuse(PermanentDialError("certificate expired"))
+    assert scene.unreachable == []
     peer.finish()
     turn_until(scene.loop, lambda: scene.observer.closed)
+    assert scene.dialer.started == 3
     # Now there is nothing else left to try.
+    scene.time.advance(5.0)
+    scene.turn()
     assert scene.dialing == 1
     scene.refuse(PermanentDialError("certificate expired"))
     assert [str(error) for error in scene.unreachable] == ["certificate expired"]
@@ -412,7 +423,7 @@ def test_nobody_gives_up_while_a_connection_is_alive(scene: Scene) -> None:
 
 def test_nobody_gives_up_while_another_dial_may_succeed(scene: Scene) -> None:
     scene.post(*bodies(9))
-    first = scene.connect()
+    scene.connect()
     scene.connect()
     assert scene.dialing == 2
     scene.delays = [None]
@@ -420,9 +431,10 @@ def test_nobody_gives_up_while_another_dial_may_succeed(scene: Scene) -> None:
     scene.connect()
     assert scene.unreachable == []
     assert scene.pool.alive == 3
-    assert scene.answer(first) == b"1"
-    # It works, so others may be tried again.
-    scene.time.advance(0.1)
+    assert scene.pauses == [5.0]
+    scene.answer(scene.peers[2])
+    # One made after the failure works, so others may be tried again.
+    scene.time.advance(5.0)
     scene.turn()
     assert scene.dialing == 3
 
@@ -434,13 +446,15 @@ def test_the_last_of_several_dials_decides(scene: Scene) -> None:
         peer.close()
     turn_until(scene.loop, lambda: not scene.pool.alive)
     assert scene.dialing == 2
-    scene.delays = [None, 1.0]
+    scene.delays = [None, None]
     scene.refuse(PermanentDialError("no"))
     scene.refuse()
     assert scene.unreachable == []
-    scene.time.advance(1.0)
+    scene.time.advance(5.0)
     scene.turn()
     assert scene.dialing == 1
+    scene.refuse()
+    assert scene.unreachable == [REFUSED]
 
 
 def test_connections_that_end_together_are_redialled_with_patience(scene: Scene) -> None:
@@ -513,20 +527,139 @@ def test_a_slow_first_answer_after_a_failure_does_not_hold_up_the_others_for_lon
     scene.time.advance(1.0)
     scene.turn()
     scene.connect()
-    for alive in (1, 2):
+    for alive in (1, 2, 3):
         assert (scene.pool.alive, scene.dialing) == (alive, 0)
         scene.time.advance(0.1)
         scene.turn()
-        assert scene.dialing == alive
+        assert scene.dialing == 1
         scene.connect()
+    scene.answer(scene.peers[0])
+    scene.time.advance(0.1)
+    scene.turn()
+    assert (scene.pool.alive, scene.dialing) == (4, 4)
+
+
+def patiently(error: DialError, failures: int) -> float | None:
+    """Growing pauses; gives up at the twelfth failure."""
+    return None if failures >= 12 else min(5.0, 0.1 * 2.0**failures)
+
+
+def seconds_of_dials(scene: Scene, seconds: int, live: Peer) -> list[float]:
+    """Refuse every dial, while one connection goes on answering; returns when, in seconds from now."""
+    began = scene.time.now
+    found = []
+    for _ in range(seconds * 10):
+        scene.work.add(b"more")
+        scene.answer(live)
+        while scene.dialing:
+            found.append(round(scene.time.now - began, 1))
+            scene.refuse()
+        scene.time.advance(0.1)
+        scene.turn()
+    return found
+
+
+def test_a_server_that_refuses_more_connections_is_asked_ever_more_rarely(make_scene: MakeScene) -> None:
+    """It serves those it has; that they work is no reason to dial in a tight loop."""
+    scene = make_scene(max_conns_per_host=64)
+    scene.pool._redial_delay = patiently
+    scene.post(*bodies(100))
+    live = scene.connect()
+    dials = seconds_of_dials(scene, 60, live)
+    assert len(dials) == 16
+    assert dials == sorted(set(dials))
+    pauses = [after - before for before, after in itertools.pairwise(dials)]
+    assert pauses == pytest.approx([0.2, 0.4, 0.8, 1.6, 3.2] + [5.0] * 10, abs=0.21)
+    assert scene.unreachable == []
+    assert scene.pool.alive == 1
+
+
+def test_a_server_that_takes_more_connections_at_last_gets_them(make_scene: MakeScene) -> None:
+    scene = make_scene(max_conns_per_host=64)
+    scene.pool._redial_delay = patiently
+    scene.post(*bodies(1000))
+    live = scene.connect()
+    seconds_of_dials(scene, 60, live)
+    scene.time.advance(5.0)
+    scene.turn()
+    assert scene.dialing == 1
+    late = scene.connect()
+    # The old one's answers do not count, and the new one has given none.
+    scene.answer(live)
+    assert scene.dialing == 0
+    scene.time.advance(0.1)
+    scene.turn()
+    assert scene.dialing == 1
+    scene.answer(late)
+    scene.wake()
+    assert (scene.pool.alive, scene.dialing) == (2, 2)
+
+
+def test_failures_beside_a_live_connection_do_not_count_when_it_is_gone(scene: Scene) -> None:
+    """A server that was refusing more connections, and then starts again, is waited for."""
+    scene.pool._redial_delay = patiently
+    scene.post(*bodies(9))
+    live = scene.connect()
+    seconds_of_dials(scene, 60, live)
+    live.finish()
+    turn_until(scene.loop, lambda: not scene.pool.alive)
+    for _ in range(11):
+        scene.time.advance(5.0)
+        scene.turn()
+        scene.refuse()
+    assert scene.unreachable == []
+    scene.time.advance(5.0)
+    scene.turn()
+    scene.refuse()
+    assert scene.unreachable == [REFUSED]
+
+
+def test_a_server_that_talks_garbage_gets_few_records(make_scene: MakeScene) -> None:
+    scene = make_scene(max_conns_per_host=64)
+    scene.pool._redial_delay = patiently
+    scene.post(*bodies(1000))
+    for _ in range(100):
+        while scene.dialing:
+            scene.connect()
+        for peer in scene.peers:
+            with contextlib.suppress(OSError):
+                talk_garbage(peer)
+        turn_until(scene.loop, lambda: not scene.pool.alive)
+        for peer in scene.peers:
+            peer.close()
+        scene.peers.clear()
+        scene.time.advance(5.0)
+        scene.turn()
+        if scene.unreachable:
+            break
+    assert [str(error) for error in scene.unreachable] == [
+        "connections to the server end without an answer (protocol error)"
+    ]
+    assert scene.unreachable[0].hint == "is it an HTTP server, and does it want TLS or a client certificate?"
+    # The worst case: all 64 were made before the first said anything.  Then each try cost one.
+    assert len(scene.work.failures) == 64 + 11
+
+
+def talk_garbage(peer: Peer) -> None:
+    peer.send(b"SSH-2.0-OpenSSH_9.6\r\n\r\n")
+
+
+def begin_an_answer(peer: Peer) -> None:
+    peer.send(b"HTTP/1.1 20")
+    peer.finish()
 
 
 @pytest.mark.parametrize(
-    ("how", "reason"),
-    [(Peer.finish, CloseReason.SERVER_CLOSED), (Peer.reset, CloseReason.RESET)],
+    ("how", "reason", "words"),
+    [
+        (Peer.finish, CloseReason.SERVER_CLOSED, "server closed"),
+        (Peer.reset, CloseReason.RESET, "reset"),
+        (talk_garbage, CloseReason.PROTOCOL_ERROR, "protocol error"),
+        (begin_an_answer, CloseReason.SERVER_CLOSED, "server closed"),
+    ],
 )
 def test_a_server_that_closes_without_an_answer_is_a_failed_dial(
-    make_scene: MakeScene, how: Callable[[Peer], None], reason: CloseReason
+    make_scene: MakeScene, how: Callable[[Peer], None], reason: CloseReason, words: str
 ) -> None:
     """Otherwise every record would be spent on it, as fast as connections can be made."""
     scene = make_scene(max_conns_per_host=1)
@@ -541,7 +674,7 @@ def test_a_server_that_closes_without_an_answer_is_a_failed_dial(
         assert scene.pauses == pauses
         scene.time.advance(2.0)
         scene.turn()
-    message = f"connections to the server end without an answer ({reason.value})"
+    message = f"connections to the server end without an answer ({words})"
     assert scene.asked == [(message, 1), (message, 2), (message, 3)]
     assert [str(error) for error in scene.unreachable] == [message]
     assert scene.observer.reasons == [reason] * 3
@@ -558,13 +691,13 @@ def test_a_server_that_closes_before_a_request_is_a_failed_dial(scene: Scene) ->
     scene.connect(Peer.close)
     assert scene.observer.reasons == [CloseReason.SERVER_IDLE]
     assert scene.work.pulled == []
-    assert scene.asked == [("connections to the server end without an answer (server_idle)", 1)]
+    assert scene.asked == [("connections to the server end without an answer (server idle)", 1)]
     assert scene.dialing == 0
     scene.time.advance(1.0)
     scene.turn()
     scene.connect(Peer.reset)
     assert [str(error) for error in scene.unreachable] == [
-        "connections to the server end without an answer (server_idle)"
+        "connections to the server end without an answer (server idle)"
     ]
     assert scene.unreachable[0].hint == "is it an HTTP server, and does it want TLS or a client certificate?"
     assert scene.work.failures == []
@@ -592,13 +725,13 @@ def test_no_answer_in_time_is_a_failed_dial(scene: Scene) -> None:
     assert scene.asked == [("connections to the server end without an answer (timeout)", 1)]
 
 
-def test_a_dial_that_crashes_is_reported(scene: Scene, crashes: list[dict[str, Any]]) -> None:
+def test_a_dial_that_crashes_is_reported(scene: Scene) -> None:
     scene.post(b"1")
     crash = ZeroDivisionError()
     scene.refuse(crash)
-    assert [context["exception"] for context in crashes] == [crash]
+    assert scene.crashes == [crash]
     assert scene.observer.failed_dials == []
-    crashes.clear()
+    assert (scene.dialing, scene.unreachable) == (0, [])
 
 
 def test_close_cancels_dials_and_closes_connections(scene: Scene) -> None:

@@ -270,7 +270,7 @@ def test_the_proxy_closes(loop: Loop, answer: bytes) -> None:
 def test_the_proxy_resets(loop: Loop) -> None:
     assert refusal(loop, b"", then=reset) == (
         DialError,
-        "PROXY cannot be reached: Connection reset by peer",
+        "the proxy PROXY cannot be reached: Connection reset by peer",
         "check the address and the network",
     )
 
@@ -278,7 +278,7 @@ def test_the_proxy_resets(loop: Loop) -> None:
 def test_the_proxy_does_not_answer(loop: Loop) -> None:
     assert refusal(loop, b"HTTP/1.1 2", connect_timeout=0.05) == (
         DialError,
-        "PROXY did not take a connection within 0.05 s",
+        "the proxy PROXY did not take a connection within 0.05 s",
         "check the address and firewalls, or allow more with --connect-timeout",
     )
 
@@ -297,7 +297,7 @@ def test_the_proxy_is_not_there(loop: Loop) -> None:
             dialer = make_dialer(proxy, "https://api.example.test/")
         with pytest.raises(DialError) as caught:
             await dialer.dial()
-        assert str(caught.value) == f"127.0.0.1:{proxy.port} refused the connection"
+        assert str(caught.value) == f"the proxy 127.0.0.1:{proxy.port} refused the connection"
 
     loop.run_until_complete(main())
 

@@ -32,8 +32,8 @@ def test_a_sample_is_shown_as_a_person_would_write_it() -> None:
 
 def test_both_ways_deliver_all_and_the_server_counts_the_handshakes() -> None:
     before, after = asyncio.run(compare(640))
-    assert (before.name, before.delivered, before.handshakes) == ("a new connection per record", 640, 640)
-    assert (after.name, after.delivered, after.handshakes) == ("live connections", 640, 64)
+    assert (before.name, before.delivered, before.handshakes) == ("new each time", 640, 640)
+    assert (after.name, after.delivered, after.handshakes) == ("live", 640, 64)
     assert before.handshakes_per_1000 == 1000.0
     assert (after.handshakes_per_1000, after.records_per_connection) == (100.0, 10.0)
 

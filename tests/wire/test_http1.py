@@ -181,6 +181,36 @@ def test_a_whole_answer_in_any_pieces(method: bytes, data: bytes, response: Resp
         assert talk.state() == IDLE
 
 
+NEXT_AFTER_OK = [
+    # request, an answer with the head of the one before, its body, why the connection closes
+    (POST, OK, b"hi", None),
+    (POST, OK[:-2] + b"HT", b"HT", None),
+    (POST, CONTINUE + OK, b"hi", None),
+    (POST, OK + b"!", b"hi", CloseReason.UNSOLICITED),
+    (POST, OK + OK, b"hi", CloseReason.UNSOLICITED),
+    (HEAD, OK[:-2], b"", None),
+    (HEAD, OK, b"", CloseReason.UNSOLICITED),
+    (CLOSE, OK, b"hi", CloseReason.KEEPALIVE_OFF),
+    (EXPECT, OK, b"hi", CloseReason.EARLY_ANSWER),
+    (POST, OK.replace(b": 2", b": 3") + b"!", b"hi!", None),
+]
+
+
+@pytest.mark.parametrize(("head", "data", "body", "reason"), NEXT_AFTER_OK)
+def test_an_answer_that_begins_like_the_one_before(
+    head: RequestHead, data: bytes, body: bytes, reason: CloseReason | None
+) -> None:
+    for cut in range(1, len(data) + 1):
+        talk = Talk(POST)
+        talk.receive(OK)
+        talk.events.clear()
+        talk.send(head)
+        talk.receive(data[:cut])
+        talk.receive(data[cut:])
+        assert (talk.response().body, talk.response().complete) == (body, True)
+        assert talk.state() == (IDLE if reason is None else closing(reason))
+
+
 def test_when_the_final_head_has_come() -> None:
     data = CONTINUE + b"HTTP/1.1 103 Hints\r\n\r\n" + CHUNKED + b"2\r\nhi\r\n0\r\n\r\n"
     head_end = data.index(CHUNKED) + len(CHUNKED)

@@ -24,7 +24,7 @@ def main(arguments: Sequence[str]) -> int:
 async def _demonstrate() -> None:
     print_data("Three records, one live connection:\n")
     await deliver_samples(_show_answer)
-    print_data(f"\n{USERS:,} users, {CONNECTIONS} at a time:\n")
+    print_data(f"\n{USERS:,} users, {CONNECTIONS} at a time: a new connection for each, then live ones ...\n")
     print_data(_table(*await compare()))
 
 
@@ -35,9 +35,9 @@ def _show_answer(record: bytes, status: int, answer: bytes) -> None:
 
 def _table(before: Measured, after: Measured) -> str:
     rows = [
-        ("", before.name, after.name, "factor"),
+        ("connections", before.name, after.name, "factor"),
         _row("records/s", before.records_per_second, after.records_per_second, ",.0f"),
-        _row("TCP handshakes, counted by the server", before.handshakes, after.handshakes, ",.0f"),
+        _row("TCP handshakes (server's count)", before.handshakes, after.handshakes, ",.0f"),
         _row("handshakes per 1,000 records", before.handshakes_per_1000, after.handshakes_per_1000, ",.1f"),
         _row("records per connection", before.records_per_connection, after.records_per_connection, ",.1f"),
     ]

@@ -15,13 +15,13 @@ class ExitCode(enum.IntEnum):
     DELIVERED = 0
     """Every record was delivered."""
     NOT_ALL_DELIVERED = 1
-    """The run finished; some records were rejected or are in doubt, or the last of the output is missing."""
+    """The run finished; some records were rejected or are in doubt."""
     USAGE = 2
     """The command or its configuration is wrong; nothing was sent."""
     UNREACHABLE = 3
     """No connection to the target was ever made; nothing was sent."""
     STOPPED_EARLY = 75
-    """The run ended before its input did, or records are left unsent: send them later."""
+    """The run ended before its input did, records are left unsent, or the output could not be written."""
 
 
 def exit_code(result: Result, stopped_by: signal.Signals | None) -> int:

@@ -1,40 +1,80 @@
-"""SIGINT and SIGTERM for a run: the first asks it to stop, the second stops it at once."""
+"""SIGINT and SIGTERM for a run: the first asks it to stop, the second stops it at once.
+
+The signals are waited for in a thread of their own: the event loop may be stuck in a write to a pipe
+that nobody reads, or the process in the end of a name look-up, and a person who presses Ctrl-C twice
+wants neither.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
+import threading
+import time
 from collections.abc import Callable, Iterator
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_LOOK_UP_SECONDS = 0.1
+_GRACE_SECONDS = 2.0
 
 
 class Interrupts:
     """Counts the signals that came; `received` is the first, or None.
 
-    `on_first(signal)` and `on_second()` are called on the loop.
+    `on_first(signal)` and `on_second()` are called on the loop.  If the process has not ended two
+    seconds after the second signal, it is ended here, with 128 plus the signal's number.
     """
 
     def __init__(self, on_first: Callable[[signal.Signals], None], on_second: Callable[[], None]) -> None:
         self.received: signal.Signals | None = None
         self._on_first = on_first
         self._on_second = on_second
+        self._is_over = threading.Event()
+        self._must_end_by: float | None = None
 
     @contextlib.contextmanager
     def handled(self) -> Iterator[None]:
         """Handle the signals within; to be entered while the loop runs, in the main thread."""
         loop = asyncio.get_running_loop()
-        numbers = (signal.SIGINT, signal.SIGTERM)
-        for number in numbers:
-            loop.add_signal_handler(number, self._handle, number)
+        thread = threading.Thread(target=self._watch, args=(loop,), name="livepost-signals", daemon=True)
+        # Blocked for this thread and all there will be, so that only the one that waits gets them.  A
+        # thread that was there before may get one instead; then Python calls the handler.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        handlers = {
+            number: signal.signal(number, lambda came, _: self._handle(loop, signal.Signals(came)))
+            for number in _SIGNALS
+        }
         try:
+            thread.start()
             yield
         finally:
-            for number in numbers:
-                loop.remove_signal_handler(number)
+            self._is_over.set()
+            thread.join()
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
-    def _handle(self, number: signal.Signals) -> None:
+    def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        """The thread: looks up now and then to see whether it is still wanted."""
+        while not self._is_over.is_set():
+            came = signal.sigtimedwait(_SIGNALS, _LOOK_UP_SECONDS)
+            if came is not None:
+                self._handle(loop, signal.Signals(came.si_signo))
+            if self._must_end_by is not None and time.monotonic() >= self._must_end_by:
+                os._exit(128 + (self.received or signal.SIGINT))
+
+    def _handle(self, loop: asyncio.AbstractEventLoop, number: signal.Signals) -> None:
         if self.received is None:
             self.received = number
-            self._on_first(number)
+            _call(loop, self._on_first, number)
         else:
-            self._on_second()
+            self._must_end_by = self._must_end_by or time.monotonic() + _GRACE_SECONDS
+            _call(loop, self._on_second)
+
+
+def _call(loop: asyncio.AbstractEventLoop, callback: Callable[..., None], *arguments: object) -> None:
+    # The loop may have been closed meanwhile: then there is nothing left to stop.
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(callback, *arguments)

@@ -55,7 +55,9 @@ class Parser(argparse.ArgumentParser):
         known = [flag for action in self._actions for flag in action.option_strings]
         close = difflib.get_close_matches(option, known, n=1)
         suggestion = f"; did you mean {close[0]}?" if close else ""
-        return f"there is no option {option}{suggestion}"
+        # What follows a letter may be a secret, as in curl's -uUSER:PASSWORD.
+        shown = option if option.startswith("--") else option[:2]
+        return f"there is no option {shown}{suggestion}"
 
 
 def add_options(parser: argparse.ArgumentParser, kind: type[Any]) -> None:

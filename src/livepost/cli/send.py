@@ -28,6 +28,7 @@ from livepost.config import (
 )
 from livepost.deliver import Delivery, Result
 from livepost.errors import ConfigurationError, LivepostError, OutputError
+from livepost.model import State
 from livepost.records.source import FileSource
 from livepost.report.progress import make_progress
 from livepost.report.receipts import Receipts
@@ -44,8 +45,8 @@ object; .gz is understood; - is standard input."""
 
 _EPILOG = """\
 exit codes: 0 all delivered; 1 some rejected or in doubt; 2 wrong usage; 3 target never
-reached; 75 stopped early; 130 and 143 stopped by SIGINT and SIGTERM (the first lets what
-is in flight finish, the second stops at once)."""
+reached; 75 stopped early, or output not written; 130 and 143 stopped by SIGINT and
+SIGTERM (the first lets what is in flight finish, the second stops at once)."""
 
 
 def make_parser() -> Parser:
@@ -85,7 +86,7 @@ def main(arguments: Sequence[str]) -> int:
     if closing_error is None:
         return code
     say_error(closing_error)
-    return max(ExitCode.NOT_ALL_DELIVERED, code)
+    return code if stopped_by else ExitCode.STOPPED_EARLY
 
 
 def _delivery_options(given: argparse.Namespace) -> DeliveryOptions:
@@ -175,9 +176,23 @@ def _show(result: Result, show: ShowOptions) -> None:
             print_data(result.summary.to_json())
         else:
             say(result.summary.to_text(_terminal_width()))
+            _say_troubles(result)
     finally:
         if result.error is not None:
             say_error(result.error)
+
+
+def _say_troubles(result: Result) -> None:
+    """What became of the first records that were not delivered, and where to see the others."""
+    for trouble in result.troubles:
+        say(f"livepost: {trouble}")
+    records = result.summary.records
+    shown = [trouble for trouble in result.troubles if trouble.state is not State.UNSENT]
+    more = records.rejected + records.in_doubt - len(shown)
+    if more > 0:
+        say(f"livepost: and {more:,} more; -o FILE writes what became of every record")
+    if not result.read_to_end:
+        say("livepost: the input was not read to its end")
 
 
 def _terminal_width() -> int:

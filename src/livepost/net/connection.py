@@ -57,7 +57,6 @@ _TRANSITIONS = {
     ConnectionState.CLOSED: (),
 }
 
-
 # Looking a member up in its enum takes 0.1 µs in Python 3.11, and this is done for every record.
 _IDLE = ConnectionState.IDLE
 _BUSY = ConnectionState.BUSY
@@ -105,6 +104,7 @@ class Connection:
         "bytes_received",
         "bytes_sent",
         "deadline",
+        "has_answered",
         "number",
         "queued_at",
         "requests",
@@ -123,11 +123,9 @@ class Connection:
     ) -> None:
         self.number = number
         self.state = _IDLE
-        self.requests = 0
-        self.bytes_sent = 0
-        self.bytes_received = 0
-        self.deadline = NEVER
-        self.queued_at = NEVER
+        self.requests = self.bytes_sent = self.bytes_received = 0
+        self.has_answered = False
+        self.deadline = self.queued_at = NEVER
         self._socket = sock
         self._read: Callable[[int], bytes] = sock.recv
         self._write: Callable[[bytes | memoryview], int] = sock.send
@@ -217,6 +215,7 @@ class Connection:
         machine = self._machine
         for event in machine.receive(data):
             if isinstance(event, Answered):
+                self.has_answered = True
                 answered = self._answered
                 answered(event.exchange, event.response, now)
             else:
@@ -324,7 +323,8 @@ class Connection:
             while machine.open_exchanges and (data := self._read(READ_BYTES)):
                 self.bytes_received += len(data)
                 self._report(machine.receive(data), self._clock())
-        self._end(CloseReason.RESET, _reason_of(error), orderly=False)
+        if self.state is not _CLOSED:
+            self._end(CloseReason.RESET, _reason_of(error), orderly=False)
 
     def _answer_deadline(self) -> float:
         """When what was begun last must have come further."""
@@ -370,6 +370,7 @@ class Connection:
     def _report(self, events: list[Event], now: float) -> None:
         for event in events:
             if isinstance(event, Answered):
+                self.has_answered = True
                 self._answered(event.exchange, event.response, now)
             else:
                 self._failed(event.exchange, event.sent, event.reason, now)

@@ -22,6 +22,7 @@ from livepost.clock import Clock
 from livepost.config import DeliveryOptions
 from livepost.errors import ConfigurationError, DialError, PermanentDialError
 from livepost.net import tls
+from livepost.net.lookup import AddressInfo, look_up
 from livepost.net.proxy import open_tunnel
 from livepost.target import Target
 
@@ -32,8 +33,6 @@ _KEEPALIVE_IDLE_SECONDS = 45
 _KEEPALIVE_INTERVAL_SECONDS = 15
 _KEEPALIVE_PROBES = 4
 _USER_TIMEOUT_MILLISECONDS = 60_000
-
-AddressInfo = tuple[Any, ...]
 
 _PORT = re.compile(r"[0-9]{1,5}")
 
@@ -70,7 +69,10 @@ class Dialer:
         self._remembered: AddressInfo | None = None
         next_hop = proxy or options.target
         self._host, self._port = next_hop.host, next_hop.port
-        self._where = f"unix socket {self._unix_socket}" if self._unix_socket else next_hop.host_and_port
+        if self._unix_socket is not None:
+            self._where = f"unix socket {self._unix_socket}"
+        else:
+            self._where = f"the proxy {proxy.host_and_port}" if proxy else next_hop.host_and_port
 
     async def dial(self) -> Dialed:
         started = self._clock()
@@ -116,7 +118,7 @@ class Dialer:
                 # Silence until the time is up is a failure, too.
                 self._remembered = None
                 raise
-        addresses = await self._look_up(loop)
+        addresses = await self._look_up()
         sock = _configured(
             await aiohappyeyeballs.start_connection(
                 addresses, happy_eyeballs_delay=ATTEMPT_DELAY_SECONDS, interleave=1
@@ -127,11 +129,11 @@ class Dialer:
             self._remembered = (sock.family, sock.type, sock.proto, "", sock.getpeername())
         return sock
 
-    async def _look_up(self, loop: asyncio.AbstractEventLoop) -> list[Any]:
+    async def _look_up(self) -> list[Any]:
         names = self._overrides.get((self._host, self._port), (self._host,))
         found: list[Any] = []
         for name in names:
-            found += await loop.getaddrinfo(name, self._port, type=socket.SOCK_STREAM)
+            found += await look_up(name, self._port)
         return found
 
     async def _secure(self, sock: socket.socket, context: ssl.SSLContext) -> ssl.SSLSocket:

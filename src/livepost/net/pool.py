@@ -9,9 +9,13 @@ The first dial is made alone: it finds out whether the target can be reached, an
 After that there are never more dials in progress than connections alive, so the pool doubles at
 most once a round trip and a short job does not open connections it has no use for.
 
-A connection that ends without one byte of an answer is as good as a dial that failed: otherwise a
-server that closes whatever it accepts would have every exchange spent on it, as fast as connections
-can be made.  For the same reason the first connection after a failure is left alone for a moment.
+A connection that ends without a whole answer is as good as a dial that failed: otherwise a server
+that closes whatever it accepts, or speaks another protocol, would have every exchange spent on it,
+as fast as connections can be made.
+
+After a failure there is a pause, and then one dial at a time, each connection being left alone for a
+moment, until one that was made after the last failure has answered.  What older connections do says
+nothing: a server may serve those it has and refuse more.
 """
 
 from __future__ import annotations
@@ -34,6 +38,8 @@ _OUR_DOING = frozenset(
 
 _PROVING_SECONDS = 0.1
 
+_LONGEST_PAUSE_SECONDS = 5.0
+
 
 class Dialing(Protocol):
     """What makes connections (`net.dial.Dialer`)."""
@@ -48,7 +54,8 @@ class Pool:
     Call `wake` whenever work may have arrived; call `close` at the end and await `wait_closed`.
     `redial_delay(error, failures_in_a_row)` says how many seconds to wait after a failed dial, or
     None to give up; then `on_unreachable(error)` is called.  Nobody gives up while a connection
-    is alive: then there are no more dials until one ends.
+    is alive: None then means to dial again after 5 s.  `on_crash(error)` is called with whatever
+    else a dial raises.
     """
 
     def __init__(
@@ -60,6 +67,7 @@ class Pool:
         *,
         redial_delay: Callable[[DialError, int], float | None],
         on_unreachable: Callable[[DialError], None],
+        on_crash: Callable[[Exception], None],
     ) -> None:
         self._dialer = dialer
         self._make_machine = make_machine
@@ -67,6 +75,7 @@ class Pool:
         self._shared = shared
         self._redial_delay = redial_delay
         self._on_unreachable = on_unreachable
+        self._on_crash = on_crash
         self._alive: dict[int, Connection] = {}
         self._idle: dict[int, Connection] = {}
         """Idle connections by number, in order, the most recently used last."""
@@ -76,12 +85,12 @@ class Pool:
         self._dials: set[asyncio.Task[Dialed]] = set()
         self._opened = 0
         self._failures_in_a_row = 0
+        self._opened_before_failure = 0
+        """The number of the last connection made before the last failure."""
         self._redial_timer: TimerHandle | None = None
         """Until it goes off, nothing is dialled."""
         self._is_proving = False
         """That timer is not for a failure, but to see how a connection does after one."""
-        self._is_resting = False
-        """Dials failed too often, but connections are alive: dial no more until one of them ends."""
         self._is_closed = False
 
     @property
@@ -116,14 +125,16 @@ class Pool:
         await asyncio.gather(*self._dials, return_exceptions=True)
 
     def _dial_if_needed(self) -> None:
-        if self._is_closed or self._is_resting or self._redial_timer is not None:
+        if self._is_closed or self._redial_timer is not None:
             return
+        if self._failures_in_a_row and any(map(self._is_recovery, self._alive.values())):
+            self._failures_in_a_row = 0
         dialing = len(self._dials)
         alive = len(self._alive)
         wanted = min(
             self._shared.work.waiting - len(self._idle) - dialing,
             self._limits.max_conns_per_host - alive - dialing,
-            max(1, alive) - dialing,
+            (1 if self._failures_in_a_row else max(1, alive)) - dialing,
         )
         for _ in range(wanted):
             task = self._shared.loop.create_task(self._dialer.dial())
@@ -139,8 +150,9 @@ class Pool:
             self._begin(task.result())
         elif isinstance(error, DialError):
             self._dial_failed(error)
-        else:
-            self._shared.loop.call_exception_handler({"message": "a dial crashed", "exception": error})
+        elif isinstance(error, Exception):
+            # What is left, such as KeyboardInterrupt, comes out of the event loop itself.
+            self._on_crash(error)
 
     def _begin(self, dialed: Dialed) -> None:
         if self._is_closed:
@@ -161,7 +173,6 @@ class Pool:
             on_closed=self._connection_closed,
         )
         self._alive[connection.number] = connection
-        self._is_resting = False
         connection.offer()
         if self._failures_in_a_row and connection.number in self._alive:
             self._let_it_prove_itself()
@@ -177,6 +188,7 @@ class Pool:
         if self._is_closed:
             return
         self._shared.observer.dial_failed(str(error))
+        self._opened_before_failure = self._opened
         if self._redial_timer is not None:
             if not self._is_proving:
                 # Failures that come together, as when the server goes away, count once.
@@ -184,12 +196,15 @@ class Pool:
             self._end_pause()
         self._failures_in_a_row += 1
         delay = self._redial_delay(error, self._failures_in_a_row)
-        if delay is not None:
-            self._pause(delay)
-        elif self._alive or self._dials:
-            self._is_resting = True
-        else:
+        if delay is None and (self._alive or self._dials):
+            delay = _LONGEST_PAUSE_SECONDS
+        if delay is None:
             self._on_unreachable(error)
+        else:
+            self._pause(delay)
+
+    def _is_recovery(self, connection: Connection) -> bool:
+        return connection.has_answered and connection.number > self._opened_before_failure
 
     def _pause(self, seconds: float) -> None:
         self._redial_timer = self._shared.loop.call_later(seconds, self._redial)
@@ -202,9 +217,6 @@ class Pool:
 
     def _redial(self) -> None:
         self._end_pause()
-        self._is_resting = False
-        if any(connection.bytes_received for connection in self._alive.values()):
-            self._failures_in_a_row = 0
         self._dial_if_needed()
 
     def _connection_idle(self, connection: Connection) -> None:
@@ -218,14 +230,16 @@ class Pool:
         self._idle.pop(connection.number, None)
         if self._is_closed:
             return
-        self._is_resting = False
-        if connection.bytes_received:
-            self._failures_in_a_row = 0
+        if connection.has_answered:
+            # With the last one that was of use a new reckoning begins: a server that refused more
+            # connections for an hour and then starts again is waited for as any other.
+            if not self._alive or self._is_recovery(connection):
+                self._failures_in_a_row = 0
         elif reason not in _OUR_DOING and (connection.requests or self._shared.work.waiting):
             # As good as a dial that failed: without a pause, every exchange would end like this one.
             self._dial_failed(
                 DialError(
-                    f"connections to the server end without an answer ({reason.value})",
+                    f"connections to the server end without an answer ({reason.value.replace('_', ' ')})",
                     "is it an HTTP server, and does it want TLS or a client certificate?",
                 )
             )

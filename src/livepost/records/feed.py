@@ -63,6 +63,11 @@ class RecordFeed:
         return not self._current and (self._source_ended or self._stopped)
 
     @property
+    def reached_end(self) -> bool:
+        """The source was read to its end, without an error."""
+        return self._source_ended and self._failure is None
+
+    @property
     def error(self) -> InputError | None:
         """Why the source ended early; None if it did not, or has not ended yet.
 

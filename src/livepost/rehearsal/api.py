@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import msgspec
-
+from livepost.records.validate import defect
 from livepost.rehearsal.reply import Reply, error_reply, json_reply
 from livepost.rehearsal.request import RequestSeen
 from livepost.rehearsal.stats import Tally
@@ -17,20 +16,6 @@ Respond = Callable[[RequestSeen], Reply | None]
 OnRequest = Callable[[RequestSeen], None]
 
 _MAY_BE_EMPTY = frozenset((b"GET", b"HEAD", b"DELETE", b"OPTIONS"))
-_JSON: msgspec.json.Decoder[msgspec.Raw] = msgspec.json.Decoder(msgspec.Raw)
-
-
-def json_fault(body: bytes) -> str | None:
-    """Why `body` is not one JSON text in UTF-8 (RFC 8259), or None if it is."""
-    try:
-        _JSON.decode(body)
-        if not body.isascii():
-            body.decode()  # the decoder skips over strings without looking at their encoding
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        return str(error)
-    except RecursionError:
-        return "JSON is nested too deeply"
-    return None
 
 
 class PracticeApi:
@@ -67,7 +52,7 @@ class PracticeApi:
         if request.path != API_PATH:
             return error_reply(404, "there is only /api and /stats here")
         if request.body or request.method not in _MAY_BE_EMPTY:
-            fault = json_fault(request.body)
+            fault = defect(request.body)
             if fault is not None:
                 return error_reply(400, fault)
         self._created += 1

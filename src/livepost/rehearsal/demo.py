@@ -83,8 +83,8 @@ async def deliver_samples(show: Show) -> None:
 async def compare(users: int = USERS) -> tuple[Measured, Measured]:
     """Send generated users with a new connection for each, then over live ones."""
     return (
-        await _measure("a new connection per record", users, Limits(CONNECTIONS, disable_keep_alives=True)),
-        await _measure("live connections", users, Limits(CONNECTIONS)),
+        await _measure("new each time", users, Limits(CONNECTIONS, disable_keep_alives=True)),
+        await _measure("live", users, Limits(CONNECTIONS)),
     )
 
 

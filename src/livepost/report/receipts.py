@@ -97,7 +97,7 @@ class Receipts:
                 exchange.connection or None,
                 exchange.request_on_connection > 1,
                 None if response is None else self._text(response.body),
-                None if outcome.state is _DELIVERED else outcome.reason,
+                None if outcome.state is _DELIVERED and response and response.complete else outcome.reason,
                 record.source,
                 record.line,
             )

@@ -91,7 +91,7 @@ class Http1Machine:
         "room",
     )
 
-    def __init__(self, *, max_response_bytes: int = 16 * 1024 * 1024) -> None:
+    def __init__(self, *, max_response_bytes: int = 1024 * 1024) -> None:
         self._max_response_bytes = max_response_bytes
         self._phase = _READY
         self._exchange: Exchange | None = None

@@ -1,8 +1,8 @@
 """The seam between protocol engines and connections: bytes in, events out, no I/O, no clock.
 
 A machine belongs to one connection.  The connection asks `room`, hands over exchanges with
-`send`, writes what `take_output` gives, and feeds what it reads to `receive`.  Nothing else
-crosses.
+`send`, writes what `take_output` gives, and feeds what it reads to `receive`.  The other names tell
+it how long to wait, and when to close.
 """
 
 from __future__ import annotations

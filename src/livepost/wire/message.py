@@ -8,7 +8,7 @@ What is made for each record is no part of a cycle and so kept from the garbage 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -26,12 +26,12 @@ class RequestHead:
     """
 
     method: bytes
-    target: bytes
+    target: bytes = field(repr=False)
     """Request target in the form the next hop expects: origin form, or absolute form for a proxy."""
     authority: bytes
     """The Host field, or `:authority`."""
     scheme: bytes
-    fields: Fields
+    fields: Fields = field(repr=False)
     expect_continue: bool = False
     """Hold the body back until the server says `100 Continue`."""
     close: bool = False

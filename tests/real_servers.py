@@ -1,0 +1,189 @@
+"""Servers that other people wrote, each with its own counts; none needs root."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+_STARTS_WITHIN_SECONDS = 20.0
+_ENDS_WITHIN_SECONDS = 20.0
+
+# As Debian ships it: at most 100 reuses of a connection, each within 5 seconds.
+_APACHE_CONFIGURATION = """
+ServerRoot {folder}
+ServerName 127.0.0.1
+Listen 127.0.0.1:{port}
+DefaultRuntimeDir {folder}
+PidFile {folder}/pid
+ErrorLog {folder}/log
+LoadModule mpm_event_module {modules}/mod_mpm_event.so
+LoadModule alias_module {modules}/mod_alias.so
+# Only root becomes somebody else; for others these two have no effect.
+User #65534
+Group #65534
+KeepAlive On
+KeepAliveTimeout 5
+MaxKeepAliveRequests 100
+GracefulShutdownTimeout 10
+# The method, and how many requests the connection carried before this one.
+LogFormat "%m %k" counts
+CustomLog {folder}/counts counts
+Redirect 204 /
+"""
+
+_NODE_SCRIPT = """
+let connections = 0, requests = 0;
+const server = require("node:http").createServer((request, response) => {
+    if (request.method !== "POST") {
+        // Without the connection that asks.
+        connections -= 1;
+        response.setHeader("Connection", "close");
+        response.end(JSON.stringify([connections, requests]));
+        return;
+    }
+    requests += 1;
+    request.resume().on("end", () => {
+        response.writeHead(201, {"Content-Type": "application/json"}).end('{"ok": true}');
+    });
+});
+server.on("connection", () => { connections += 1; });
+server.listen(Number(process.argv[1]), "127.0.0.1");
+"""
+
+
+class Counts(NamedTuple):
+    connections: int
+    requests: int
+
+
+class RealServer:
+    """A running server; what it counted itself, without questions about it, is known at the end."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self.url = f"http://127.0.0.1:{port}/"
+        self.counts: Counts | None = None
+
+    def ask(self) -> bytes:
+        """What it answers to GET."""
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=_STARTS_WITHIN_SECONDS)
+        with contextlib.closing(connection):
+            connection.request("GET", "/", headers={"Connection": "close"})
+            return connection.getresponse().read()
+
+
+@contextlib.contextmanager
+def apache(folder: Path) -> Iterator[RealServer]:
+    """Run Apache httpd, which ends a connection after 101 requests, while the block runs."""
+    program = _installed("apache2", package="apache2")
+    port = _unused_port()
+    configuration = folder / "apache.conf"
+    configuration.write_text(
+        _APACHE_CONFIGURATION.format(folder=folder, port=port, modules="/usr/lib/apache2/modules")
+    )
+    command = [program, "-f", str(configuration), "-D", "FOREGROUND"]
+    # This signal lets it finish what it has begun, so its log is complete.
+    with _running(command, port, folder / "log", end_with=signal.SIGWINCH) as server:
+        yield server
+    lines = (folder / "counts").read_text().splitlines()
+    posts = [line for line in lines if line.startswith("POST ")]
+    server.counts = Counts(connections=posts.count("POST 0"), requests=len(posts))
+
+
+@contextlib.contextmanager
+def node(folder: Path) -> Iterator[RealServer]:
+    """Run Node's http server, as it is when nothing is set, while the block runs."""
+    program, port = _installed("node", package="nodejs"), _unused_port()
+    with _running([program, "-e", _NODE_SCRIPT, str(port)], port, folder / "log") as server:
+        yield server
+        server.counts = Counts(*json.loads(server.ask()))
+
+
+@contextlib.contextmanager
+def uvicorn(folder: Path) -> Iterator[RealServer]:
+    """Run uvicorn, as it is when nothing is set, while the block runs."""
+    with _running_app(folder, "uvicorn", "--lifespan", "off", "--no-access-log") as server:
+        yield server
+
+
+@contextlib.contextmanager
+def granian(folder: Path) -> Iterator[RealServer]:
+    """Run granian, as it is when nothing is set, while the block runs."""
+    with _running_app(folder, "granian", "--interface", "asginl") as server:
+        yield server
+
+
+@contextlib.contextmanager
+def _running_app(folder: Path, module: str, *options: str) -> Iterator[RealServer]:
+    port = _unused_port()
+    where = ("--host", "127.0.0.1", "--port", str(port))
+    command = [sys.executable, "-m", module, "counting_app:app", *where, *options]
+    with _running(command, port, folder / "log") as server:
+        yield server
+        server.counts = Counts(*json.loads(server.ask()))
+
+
+@contextlib.contextmanager
+def _running(
+    command: Sequence[str], port: int, log: Path, *, end_with: signal.Signals = signal.SIGTERM
+) -> Iterator[RealServer]:
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            command,
+            cwd=Path(__file__).parent,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    try:
+        server = RealServer(port)
+        _wait_until_it_answers(process, server, log)
+        yield server
+    finally:
+        process.send_signal(end_with)
+        try:
+            process.wait(_ENDS_WITHIN_SECONDS)
+        except subprocess.TimeoutExpired:
+            # Its workers too, which are in its session.
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            raise
+
+
+def _wait_until_it_answers(process: subprocess.Popen[bytes], server: RealServer, log: Path) -> None:
+    ends = time.monotonic() + _STARTS_WITHIN_SECONDS
+    while time.monotonic() < ends and process.poll() is None:
+        with contextlib.suppress(ConnectionRefusedError):
+            server.ask()
+            return
+        time.sleep(0.01)
+    pytest.fail(f"{process.args!r} did not start: {log.read_text()}")
+
+
+def _installed(program: str, *, package: str) -> str:
+    """Where the program is; without it the test is skipped, but fails under CI."""
+    path = shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    if path is None:
+        missing = f"{program} is not installed (on Debian and Ubuntu: apt-get install {package})"
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(missing)
+    return path
+
+
+def _unused_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port: int = sock.getsockname()[1]
+        return port
