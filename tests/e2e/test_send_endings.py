@@ -106,7 +106,7 @@ def test_the_second_signal_ends_also_what_is_stuck_in_a_pipe_that_nobody_reads(t
     enough = threading.Event()
 
     def count(request: RequestSeen) -> None:
-        if request.body == b"300":
+        if request.body == b"100":
             enough.set()
 
     with (

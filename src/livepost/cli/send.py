@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
@@ -143,6 +144,10 @@ async def _deliver(delivery: Delivery, receipts: Receipts | None) -> tuple[Resul
     try:
         with interrupts.handled():
             result = await delivery.run()
+            if receipts is not None and interrupts.received is not None:
+                # Here, where a signal still ends it, in case nobody reads them.
+                with contextlib.suppress(OutputError):
+                    receipts.flush()
     finally:
         if flushing is not None:
             flushing.cancel()
