@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import socket
 import time
-from collections import deque
 from typing import Any, cast
 
 from livepost.clock import monotonic
@@ -22,6 +22,7 @@ from livepost.delivery.schedule import Schedule
 from livepost.model import Record, Rejection
 from livepost.net.connection import Connection, Surroundings
 from livepost.net.deadlines import Deadlines
+from livepost.net.poller import Poller
 from livepost.records.ndjson import NdjsonReader
 from livepost.report.tally import Tally
 from livepost.target import parse_target
@@ -29,6 +30,7 @@ from livepost.wire.http1 import Http1Machine
 
 RECORDS = 20_000
 ROUNDS = 15
+CONNECTIONS = 32
 LINE = b'{"id":123456,"name":"User 123456","email":"user123456@example.com","note":"%s"}\n' % (b"x" * 120)
 ANSWER = (
     b"HTTP/1.1 201 Created\r\nServer: nginx\r\nDate: Sun, 22 Nov 2026 13:00:00 GMT\r\n"
@@ -38,13 +40,13 @@ ANSWER = (
 
 
 class StandInSocket:
-    """Takes everything and always has the same answer; registers as a real file for poll."""
+    """Takes everything and always has the same answer."""
 
-    def __init__(self) -> None:
-        self._pair = socket.socketpair()
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
 
     def fileno(self) -> int:
-        return self._pair[0].fileno()
+        return self._descriptor
 
     def recv(self, size: int) -> bytes:
         return ANSWER
@@ -53,15 +55,25 @@ class StandInSocket:
         return len(data)
 
     def close(self) -> None:
-        for end in self._pair:
-            end.close()
+        pass
+
+
+class StandInEpoll:
+    """Says by turns that every connection is readable, and that none is."""
+
+    def __init__(self) -> None:
+        self._news = [[(descriptor, select.EPOLLIN) for descriptor in range(CONNECTIONS)], []]
+
+    def register(self, descriptor: int, mask: int) -> None:
+        pass
+
+    def poll(self, seconds: float) -> list[tuple[int, int]]:
+        self._news.reverse()
+        return self._news[0]
 
 
 class StandInLoop:
     def add_reader(self, file: int, callback: Any) -> None:
-        pass
-
-    def remove_reader(self, file: int) -> None:
         pass
 
 
@@ -71,15 +83,20 @@ class StandInSupply:
     ended = False
 
     def __init__(self, items: list[Record | Rejection]) -> None:
-        self._items = deque(items)
-        self.take = self._items.popleft
+        self._items = items
+        self._taken = 0
 
     @property
     def waiting(self) -> int:
-        return len(self._items)
+        return len(self._items) - self._taken
+
+    def take(self, limit: int) -> list[Record | Rejection]:
+        taken = self._items[self._taken : self._taken + limit]
+        self._taken += len(taken)
+        return taken
 
     def peek(self) -> Record | Rejection | None:
-        return self._items[0] if self._items else None
+        return self._items[self._taken] if self.waiting else None
 
 
 def read_block() -> list[Record | Rejection]:
@@ -99,22 +116,30 @@ def deliver(items: list[Record | Rejection]) -> float:
     )
     loop = cast(asyncio.AbstractEventLoop, StandInLoop())
     deadlines = Deadlines(monotonic, lambda seconds, callback: cast(Any, None))
-    sock = StandInSocket()
-    connection = Connection(
-        1,
-        cast(socket.socket, sock),
-        Http1Machine(),
-        Surroundings(schedule, Timeouts(), deadlines, monotonic, loop, tally),
-        on_idle=lambda connection: None,
-        on_closed=lambda connection, reason: None,
-    )
-    connection.offer()
-    on_readable = connection._on_readable
+    poller = Poller(schedule, monotonic, loop)
+    poller._epoll.close()
+    poller._epoll = cast(Any, StandInEpoll())
+    shared = Surroundings(schedule, Timeouts(), deadlines, monotonic, poller, tally)
+    for descriptor in range(CONNECTIONS):
+        connection = Connection(
+            descriptor + 1,
+            cast(socket.socket, StandInSocket(descriptor)),
+            Http1Machine(),
+            shared,
+            on_idle=lambda connection: None,
+            on_closed=lambda connection, reason: None,
+        )
+        connection.wake()
+        poller._round([], {descriptor: connection})
+        poller._epoll.poll(0)
+    news = poller._epoll.poll(0) or poller._epoll.poll(0)
+    turn = poller._round
     started = time.process_time()
-    for _ in range(len(items) - 1):
-        on_readable()
+    for _ in range(len(items) // CONNECTIONS - 1):
+        turn(news, {})
+        poller._epoll.poll(0)
     seconds = time.process_time() - started
-    sock.close()
+    assert tally.records_delivered == len(items) - CONNECTIONS
     return seconds
 
 

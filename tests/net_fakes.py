@@ -10,11 +10,12 @@ import ssl
 import struct
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from livepost.events import CloseReason, ConnectionClosed, ConnectionOpened
 from livepost.model import Sent
+from livepost.wire.machine import Answered, Event
 from livepost.wire.message import Exchange, RequestHead, Response
 
 PATIENCE_SECONDS = 10.0
@@ -115,11 +116,17 @@ class FakeWork:
     def waiting(self) -> int:
         return len(self._ready)
 
-    def pull(self, now: float) -> Exchange | None:
-        if not self._ready:
-            return None
-        self.pulled.append(self._ready.popleft())
-        return self.pulled[-1]
+    def pull(self, limit: int, now: float) -> list[Exchange]:
+        pulled = [self._ready.popleft() for _ in range(min(limit, len(self._ready)))]
+        self.pulled += pulled
+        return pulled
+
+    def settle(self, events: Sequence[Event], now: float) -> None:
+        for event in events:
+            if isinstance(event, Answered):
+                self.answered(event.exchange, event.response, now)
+            else:
+                self.failed(event.exchange, event.sent, event.reason, now)
 
     def answered(self, exchange: Exchange, response: Response, now: float) -> None:
         self.answers.append((exchange.body, response))

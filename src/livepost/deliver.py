@@ -25,6 +25,7 @@ from livepost.events import CloseReason
 from livepost.net.connection import Surroundings
 from livepost.net.deadlines import Deadlines
 from livepost.net.dial import Dialer
+from livepost.net.poller import Poller
 from livepost.net.pool import Pool
 from livepost.net.proxy import choose_proxy
 from livepost.records.feed import RecordFeed
@@ -119,11 +120,13 @@ class Delivery:
             remind=self._remind,
             on_finished=self._finished.set,
         )
+        poller = Poller(self._schedule, self._clock, loop)
         self._pool = Pool(
             self._dialer,
             lambda: Http1Machine(max_response_bytes=self._options.max_response_bytes),
             self._options.limits,
-            Surroundings(self._schedule, self._options.timeouts, deadlines, self._clock, loop, self._tally),
+            Surroundings(self._schedule, self._options.timeouts, deadlines, self._clock, poller, self._tally),
+            loop,
             redial_delay=self._redial_delay,
             on_unreachable=self._on_unreachable,
             on_crash=self._went_wrong,
@@ -137,6 +140,7 @@ class Delivery:
                 CloseReason.STOPPED if self._was_stopped or self._error else CloseReason.FINISHED
             )
             await self._pool.wait_closed()
+            poller.close()
             deadlines.close()
             self._feed.close()
         if self._crash is not None:

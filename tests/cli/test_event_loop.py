@@ -2,25 +2,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 
 import pytest
-import uvloop
 
 from livepost.cli import event_loop
 
 
-async def running_loop() -> asyncio.AbstractEventLoop:
-    return asyncio.get_running_loop()
-
-
-def test_uvloop_is_used_where_it_is_installed() -> None:
-    assert isinstance(event_loop.run(running_loop()), uvloop.Loop)
-
-
-def test_asyncios_own_loop_is_used_where_it_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "uvloop", None)
-    assert isinstance(event_loop.run(running_loop()), asyncio.SelectorEventLoop)
+async def nothing() -> None:
+    pass
 
 
 def test_what_is_raised_comes_out() -> None:
@@ -31,10 +20,7 @@ def test_what_is_raised_comes_out() -> None:
         event_loop.run(main())
 
 
-@pytest.mark.parametrize("with_uvloop", [True, False])
-def test_a_crash_in_a_callback_ends_the_program(monkeypatch: pytest.MonkeyPatch, with_uvloop: bool) -> None:
-    if not with_uvloop:
-        monkeypatch.setitem(sys.modules, "uvloop", None)
+def test_a_crash_in_a_callback_ends_the_program() -> None:
     cleaned_up: list[bool] = []
 
     def crash() -> None:
@@ -62,5 +48,5 @@ def test_a_cancellation_of_ones_own_comes_out() -> None:
 
 def test_no_descriptor_is_left_over() -> None:
     before = os.listdir("/proc/self/fd")
-    event_loop.run(running_loop())
+    event_loop.run(nothing())
     assert os.listdir("/proc/self/fd") == before

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from livepost.delivery.retry import RetryPolicy
 from livepost.delivery.schedule import Schedule
 from livepost.model import Outcome, Record, Rejection, Sent, State
+from livepost.wire.machine import Answered, Failed
 from livepost.wire.message import Exchange, RequestHead, Response
 
 HEAD = RequestHead(b"POST", b"/", b"api.test", b"http", ())
@@ -41,8 +42,8 @@ class FakeSupply:
     def ended(self) -> bool:
         return self.has_ended and not self.items
 
-    def take(self) -> Record | Rejection | None:
-        return self.items.popleft() if self.items else None
+    def take(self, limit: int) -> list[Record | Rejection]:
+        return [self.items.popleft() for _ in range(min(limit, len(self.items)))]
 
     def peek(self) -> Record | Rejection | None:
         return self.items[0] if self.items else None
@@ -103,18 +104,17 @@ class World:
         )
 
     def pull(self) -> Exchange:
-        exchange = self.schedule.pull(self.now)
-        assert exchange is not None
+        (exchange,) = self.schedule.pull(1, self.now)
         return exchange
 
     def pull_nothing(self) -> None:
-        assert self.schedule.pull(self.now) is None
+        assert self.schedule.pull(1, self.now) == []
 
     def answer(self, exchange: Exchange, status: int = 201) -> None:
-        self.schedule.answered(exchange, Response(status, (), b""), self.now)
+        self.schedule.settle([Answered(exchange, Response(status, (), b""))], self.now)
 
     def fail(self, exchange: Exchange, sent: Sent, reason: str = "reset") -> None:
-        self.schedule.failed(exchange, sent, reason, self.now)
+        self.schedule.settle([Failed(exchange, sent, reason)], self.now)
 
     def advance(self, seconds: float) -> None:
         """Let time pass, and call for what was reminded of, when it is due."""
@@ -427,16 +427,23 @@ def test_an_observer_may_stop_the_run_at_a_retry() -> None:
 
 
 def test_an_observer_may_stop_the_run_at_a_rejection_within_a_pull() -> None:
+    """What that pull has taken by then still goes out."""
     worlds: list[World] = []
     world = World(
-        FakeSupply(record(1), rejection(2), record(3)), LONGEST, stopping_observer(worlds, "2 rejected")
+        FakeSupply(record(1), rejection(2), record(3), record(4)),
+        LONGEST,
+        stopping_observer(worlds, "2 rejected"),
     )
     worlds.append(world)
-    exchange = world.pull()
-    world.pull_nothing()
-    world.answer(exchange)
+    for exchange in world.schedule.pull(2, world.now):
+        world.answer(exchange)
     assert world.finishes == 1
-    assert world.observer.told == ["2 rejected: not JSON", "1 delivered: status 201 201", "3 unsent"]
+    assert world.observer.told == [
+        "2 rejected: not JSON",
+        "1 delivered: status 201 201",
+        "3 delivered: status 201 201",
+        "4 unsent",
+    ]
 
 
 def test_an_observer_may_stop_the_run_at_a_rejection_without_a_connection() -> None:
@@ -466,7 +473,7 @@ class Simulation:
         if step == "arrive" and not self.world.finishes:
             self.arrive(choice)
         elif step == "pull":
-            self.pull()
+            self.pull(choice + 1)
         elif step == "answer" and self.in_flight:
             exchange = self.in_flight.pop(choice % len(self.in_flight))
             self.world.answer(exchange, (200, 201, 400, 503)[choice % 4])
@@ -483,16 +490,19 @@ class Simulation:
             self.world.supply.items.append(record(self.made) if is_fit else rejection(self.made))
         self.world.schedule.check_finished()
 
-    def pull(self) -> None:
-        exchange = self.world.schedule.pull(self.world.now)
-        if exchange is None:
+    def pull(self, limit: int) -> None:
+        was_stopped = self.is_stopped
+        pulled = self.world.schedule.pull(limit, self.world.now)
+        if not pulled:
             return
-        assert not self.is_stopped
+        assert not was_stopped
         assert not self.world.finishes
-        self.may_be_pulled.remove(exchange.record.number)
-        assert exchange.attempts <= 3
-        assert exchange.sent_at == self.world.now
-        self.in_flight.append(exchange)
+        assert len(pulled) <= limit
+        for exchange in pulled:
+            self.may_be_pulled.remove(exchange.record.number)
+            assert exchange.attempts <= 3
+            assert exchange.sent_at == self.world.now
+        self.in_flight += pulled
 
     def fail(self, choice: int) -> None:
         exchange = self.in_flight.pop(choice % len(self.in_flight))
@@ -508,7 +518,7 @@ class Simulation:
     def run_to_the_end(self) -> None:
         self.world.supply.has_ended = True
         for _ in range(10 * self.made + 1):
-            self.pull()
+            self.pull(3)
             self.take("answer", 0)
             self.world.advance(10.0)
         self.world.schedule.check_finished()

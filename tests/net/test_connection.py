@@ -18,6 +18,7 @@ from livepost.events import CloseReason, ConnectionClosed
 from livepost.model import Sent
 from livepost.net.connection import Connection, ConnectionState, Surroundings
 from livepost.net.deadlines import Deadlines
+from livepost.net.poller import Poller
 from livepost.net.tls import handshake
 from livepost.wire.http1 import Http1Machine
 from livepost.wire.message import Exchange, RequestHead, Response
@@ -57,11 +58,12 @@ class Line:
         self.idled = 0
         self.closed: list[CloseReason] = []
         self.machine = Http1Machine()
+        self.poller = Poller(work, time, loop)
         self.connection = Connection(
             7,
             ours,
             self.machine,
-            Surroundings(work, timeouts, Deadlines(time, time.call_later), time, loop, self.observer),
+            Surroundings(work, timeouts, Deadlines(time, time.call_later), time, self.poller, self.observer),
             on_idle=self._on_idle,
             on_closed=self._on_closed,
         )
@@ -98,7 +100,12 @@ class Line:
     def post(self, *bodies: bytes) -> None:
         """Work arrives."""
         self.work.add(*bodies)
-        self.connection.offer()
+        self.offer()
+
+    def offer(self) -> None:
+        """The connection, idle so far, is offered work."""
+        self.connection.wake()
+        self.poller.offer((self.connection,))
 
     def exchange(self, body: bytes = b"{}") -> None:
         """One request and its answer."""
@@ -153,6 +160,7 @@ def make_line(loop: asyncio.AbstractEventLoop, manual_time: ManualTime) -> Itera
         line.peer.close()
         line.connection.close(CloseReason.FINISHED)
         line.connection.close(CloseReason.STOPPED)
+        line.poller.close()
         assert len(line.closed) == 1
         assert line.reason is line.closed[0]
         assert line.ours.fileno() == -1
@@ -235,7 +243,7 @@ def test_what_an_exchange_is_told_of_its_way(line: Line) -> None:
     assert (second.connection, second.request_on_connection) == (7, 2)
     # Tried again, it is told anew.
     line.work.put_back(first)
-    line.connection.offer()
+    line.offer()
     assert (first.connection, first.request_on_connection) == (7, 3)
 
 
@@ -249,7 +257,7 @@ def test_the_next_request_is_written_in_the_turn_in_which_an_answer_is_read(line
 
 
 def test_without_work_an_offer_leaves_it_idle(line: Line) -> None:
-    line.connection.offer()
+    line.offer()
     assert line.connection.state is ConnectionState.IDLE
     assert line.idled == 1
     assert line.peer.has_nothing()
@@ -289,14 +297,12 @@ def see(line: Line, seen_by: str) -> None:
         line.until_closed()
 
 
-@pytest.mark.parametrize(
-    ("seen_by", "reason"), [("loop", CloseReason.RESET), ("offer", CloseReason.SERVER_IDLE)]
-)
-def test_a_reset_while_idle(line: Line, seen_by: str, reason: CloseReason) -> None:
+@pytest.mark.parametrize("seen_by", ["loop", "offer"])
+def test_a_reset_while_idle(line: Line, seen_by: str) -> None:
     line.exchange()
     line.peer.reset()
     see(line, seen_by)
-    assert line.reason is reason
+    assert line.reason is CloseReason.RESET
     assert line.work.failures == []
     assert len(line.work.pulled) == 1
 
@@ -905,13 +911,13 @@ def test_closing_in_every_state(make_line: MakeLine, tls_pair: MakeTlsPair, kind
     assert line.closed == [CloseReason.STOPPED]
 
 
-def test_a_closed_connection_cannot_be_closed_otherwise(line: Line) -> None:
+def test_a_closed_connection_cannot_be_woken(line: Line) -> None:
     line.connection.close(CloseReason.STOPPED)
     with pytest.raises(
         RuntimeError,
-        match=r"connection 7 cannot go from ConnectionState\.CLOSED to ConnectionState\.CLOSED",
+        match=r"connection 7 cannot go from ConnectionState\.CLOSED to ConnectionState\.BUSY",
     ):
-        line.connection.expire(line.time.now)
+        line.connection.wake()
 
 
 class ClosingWork(FakeWork):
@@ -922,11 +928,11 @@ class ClosingWork(FakeWork):
         self._when = when
         self.close: Callable[[], None] = lambda: None
 
-    def pull(self, now: float) -> Exchange | None:
+    def pull(self, limit: int, now: float) -> list[Exchange]:
         if self._when == "pull":
             self.close()
-            return None
-        return super().pull(now)
+            return []
+        return super().pull(limit, now)
 
     def answered(self, exchange: Exchange, response: Response, now: float) -> None:
         super().answered(exchange, response, now)
@@ -934,9 +940,12 @@ class ClosingWork(FakeWork):
             self.close()
 
 
-@pytest.mark.parametrize("announced", [b"", b"Connection: close\r\n"])
+@pytest.mark.parametrize(
+    ("announced", "reason"),
+    [(b"", CloseReason.STOPPED), (b"Connection: close\r\n", CloseReason.SERVER_ANNOUNCED)],
+)
 def test_closed_while_an_answer_is_reported(
-    make_line: MakeLine, announced: bytes, crashes: list[dict[str, Any]]
+    make_line: MakeLine, announced: bytes, reason: CloseReason, crashes: list[dict[str, Any]]
 ) -> None:
     work = ClosingWork("answered")
     line = make_line(work=work)
@@ -948,7 +957,7 @@ def test_closed_while_an_answer_is_reported(
     seen = crashes.copy()
     crashes.clear()
     assert seen == []
-    assert line.reason is CloseReason.STOPPED
+    assert line.reason is reason
     assert line.response.status == 200
     assert line.work.waiting == 1
 

@@ -30,6 +30,7 @@ from livepost.model import Sent
 from livepost.net.connection import Connection, Surroundings
 from livepost.net.deadlines import Deadlines
 from livepost.net.dial import Dialed
+from livepost.net.poller import Poller
 from livepost.net.pool import Pool
 from livepost.wire.http1 import Http1Machine
 
@@ -77,6 +78,7 @@ class Scene:
         self.unreachable: list[DialError] = []
         self.crashes: list[Exception] = []
         self.deadlines = Deadlines(time, time.call_later)
+        self.poller = Poller(self.work, time, loop)
         self.pool = Pool(
             self.dialer,
             Http1Machine,
@@ -86,9 +88,10 @@ class Scene:
                 Timeouts(max_time=60.0, idle_conn_timeout=90.0),
                 self.deadlines,
                 time,
-                cast(asyncio.AbstractEventLoop, ManualTimeLoop(loop, self._call_later)),
+                self.poller,
                 self.observer,
             ),
+            cast(asyncio.AbstractEventLoop, ManualTimeLoop(loop, self._call_later)),
             redial_delay=self._redial_delay,
             on_unreachable=self.unreachable.append,
             on_crash=self.crashes.append,
@@ -163,6 +166,7 @@ def make_scene(loop: asyncio.AbstractEventLoop, manual_time: ManualTime) -> Iter
     yield make
     for scene in scenes:
         scene.close()
+        scene.poller.close()
         for peer in scene.peers:
             peer.close()
 
@@ -697,7 +701,7 @@ def test_a_server_that_closes_before_a_request_is_a_failed_dial(scene: Scene) ->
     scene.turn()
     scene.connect(Peer.reset)
     assert [str(error) for error in scene.unreachable] == [
-        "connections to the server end without an answer (server idle)"
+        "connections to the server end without an answer (reset)"
     ]
     assert scene.unreachable[0].hint == "is it an HTTP server, and does it want TLS or a client certificate?"
     assert scene.work.failures == []

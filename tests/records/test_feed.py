@@ -72,7 +72,7 @@ class Harness:
             await asyncio.wait_for(self._arrived.wait(), SECONDS)
 
     def take(self, count: int) -> list[int]:
-        taken = [self.feed.take() for _ in range(count)]
+        taken = [item for _ in range(count) for item in self.feed.take(1)]
         return [record.number for record in taken if record is not None]
 
 
@@ -98,7 +98,7 @@ def test_records_come_in_order_until_the_end() -> None:
             await harness.arrival(harness.arrivals + (not feed.waiting))
             numbers += harness.take(1)
         assert numbers == [1, 2, 3, 4, 5, 6]
-        assert (feed.take(), feed.waiting, feed.error) == (None, 0, None)
+        assert (feed.take(1), feed.waiting, feed.error) == ([], 0, None)
 
     run(test)
 
@@ -108,7 +108,7 @@ def test_what_can_be_taken_is_counted() -> None:
         source = Gated(batch(1, 2, 3), batch(4, 5))
         harness = Harness(source)
         feed = harness.feed
-        assert (feed.waiting, feed.take(), feed.ended) == (0, None, False)
+        assert (feed.waiting, feed.take(1), feed.ended) == (0, [], False)
         source.gate.release()
         await harness.arrival(1)
         assert feed.waiting == 3
@@ -263,7 +263,7 @@ def test_close_drops_what_waits() -> None:
         await harness.arrival(2)
         harness.feed.close()
         arrivals = harness.arrivals
-        assert (harness.feed.take(), harness.feed.waiting, harness.feed.ended) == (None, 0, True)
+        assert (harness.feed.take(1), harness.feed.waiting, harness.feed.ended) == ([], 0, True)
         assert await asyncio.to_thread(source.closed.wait, SECONDS)
         assert harness.arrivals == arrivals
 
@@ -323,7 +323,7 @@ async def main():
     feed = RecordFeed(source, loop=asyncio.get_running_loop(), on_arrival=arrived.set)
     feed.start()
     await arrived.wait()
-    print(feed.take().body, feed.ended, flush=True)
+    print(feed.take(1)[0].body, feed.ended, flush=True)
     feed.close()
     print(feed.ended, flush=True)
 

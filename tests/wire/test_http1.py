@@ -258,7 +258,7 @@ def test_whether_the_connection_may_be_used_again(
 
 
 @pytest.mark.parametrize("size", [0, 1, 3])
-@pytest.mark.parametrize("data", [b"H", b"\r\n", OK, b"HTTP/1.1 408 Request Timeout\r\n\r\n", b"\x00" * 9])
+@pytest.mark.parametrize("data", [b"H", b"\r\n", OK, b"\x00" * 9])
 def test_bytes_while_nothing_is_open(data: bytes, size: int) -> None:
     for talk in (Talk(), Talk(POST)):
         if talk.machine.open_exchanges:
@@ -268,6 +268,12 @@ def test_bytes_while_nothing_is_open(data: bytes, size: int) -> None:
         assert talk.state() == closing(CloseReason.UNSOLICITED)
         assert talk.end() == []
         assert talk.state() == closing(CloseReason.UNSOLICITED)
+
+
+def test_a_408_while_nothing_is_open_is_how_some_servers_say_goodbye() -> None:
+    talk = Talk()
+    assert talk.receive(b"HTTP/1.1 408 Request Timeout\r\n\r\n", 0) == []
+    assert talk.state() == closing(CloseReason.SERVER_IDLE)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """What is sent next, and what becomes of it: the loop that every record goes through.
 
-Connections pull from here (`pull`) and bring results back (`answered`, `failed`).  A record that
+Connections pull from here (`pull`) and bring results back (`settle`).  A record that
 must wait before it is tried again sits in a heap by time and holds neither connection nor slot.
 Nothing here does I/O, sleeps or knows the time: it is told.
 """
@@ -16,9 +16,12 @@ from typing import Protocol
 from livepost.delivery.classify import classify
 from livepost.delivery.retry import RetryPolicy
 from livepost.model import Outcome, Record, Rejection, Sent, State
+from livepost.wire.machine import Answered, Event
 from livepost.wire.message import Exchange, RequestHead, Response
 
 _NEVER = float("inf")
+
+_SETTLED_AT_ONCE = 1_000
 
 
 class Supply(Protocol):
@@ -32,11 +35,11 @@ class Supply(Protocol):
     def ended(self) -> bool:
         """No more will come, and none waits."""
 
-    def take(self) -> Record | Rejection | None:
-        """The next one, or None when there is none now."""
+    def take(self, limit: int) -> Sequence[Record | Rejection]:
+        """The next ones, in order: at least one if any waits, and at most `limit`."""
 
     def peek(self) -> Record | Rejection | None:
-        """What `take` would return, without taking it."""
+        """The first of what `take` would return, without taking it."""
 
 
 class DeliveryObserver(Protocol):
@@ -102,29 +105,36 @@ class Schedule:
     def waiting(self) -> int:
         return 0 if self._is_stopping else self._supply.waiting + len(self._ready)
 
-    def pull(self, now: float) -> Exchange | None:
+    def pull(self, limit: int, now: float) -> list[Exchange]:
+        pulled: list[Exchange] = []
         if self._is_stopping:
-            return None
+            return pulled
         if self._ready:
-            return self._pull_again(now)
+            self._pull_again(pulled, limit, now)
+        head = self._head
         take = self._take
-        while (item := take()) is not None:
-            self.read += 1
-            if isinstance(item, Record):
-                self._in_flight += 1
-                return Exchange(self._head, item.body, item, 1, now)
-            self._reject(item)
-            if self._is_stopping:
-                break
-        self.check_finished()
-        return None
+        unfit: list[Rejection] = []
+        while (room := limit - len(pulled)) > 0 and (items := take(room)):
+            self.read += len(items)
+            for item in items:
+                if isinstance(item, Record):
+                    pulled.append(Exchange(head, item.body, item, 1, now))
+                else:
+                    unfit.append(item)
+        # Before an observer is told anything, which may stop the run.
+        self._in_flight += len(pulled)
+        for rejection in unfit:
+            self._reject(rejection)
+        if not pulled:
+            self.check_finished()
+        return pulled
 
-    def _pull_again(self, now: float) -> Exchange:
-        exchange = self._ready.popleft()
-        exchange.attempts += 1
-        exchange.sent_at = now
-        self._in_flight += 1
-        return exchange
+    def _pull_again(self, pulled: list[Exchange], limit: int, now: float) -> None:
+        while self._ready and len(pulled) < limit:
+            exchange = self._ready.popleft()
+            exchange.attempts += 1
+            exchange.sent_at = now
+            pulled.append(exchange)
 
     def release_due(self, now: float) -> None:
         """Let `pull` give what has waited long enough; to be called when `remind` said."""
@@ -133,17 +143,24 @@ class Schedule:
         self._reminder_at = _NEVER
         self._remind_of_next(now)
 
-    def answered(self, exchange: Exchange, response: Response, now: float) -> None:
-        outcome = classify(response)
-        seconds = now - exchange.sent_at
-        for observer in self._observers:
-            observer.finished(exchange, outcome, response, seconds)
+    def settle(self, events: Sequence[Event], now: float) -> None:
+        observers = self._observers
+        for event in events:
+            exchange = event.exchange
+            if isinstance(event, Answered):
+                response = event.response
+                outcome = classify(response)
+                seconds = now - exchange.sent_at
+                for observer in observers:
+                    observer.finished(exchange, outcome, response, seconds)
+            else:
+                self._failed(exchange, event.sent, event.reason, now)
         # Only now, so that an observer that stops the run does not finish it before the others are told.
-        self._in_flight -= 1
+        self._in_flight -= len(events)
         if not self._in_flight:
             self.check_finished()
 
-    def failed(self, exchange: Exchange, sent: Sent, reason: str, now: float) -> None:
+    def _failed(self, exchange: Exchange, sent: Sent, reason: str, now: float) -> None:
         seconds = now - exchange.sent_at
         delay = self._policy.exchange_delay(exchange.attempts, sent)
         if sent in (Sent.SOME, Sent.ALL):
@@ -157,8 +174,6 @@ class Schedule:
                 observer.retried(exchange, reason, None, seconds)
             heapq.heappush(self._later, (now + delay, next(self._sequence), exchange))
             self._remind_of_next(now)
-        self._in_flight -= 1
-        self.check_finished()
 
     def stop(self) -> None:
         """Pull nothing more.  Records that wait to be tried again end as unsent."""
@@ -171,7 +186,7 @@ class Schedule:
             return
         # No connection is needed, and perhaps none will be had, for what is not fit to send.
         while isinstance(rejection := self._supply.peek(), Rejection):
-            self._supply.take()
+            self._supply.take(1)
             self.read += 1
             self._reject(rejection)
         if self._is_finished or not (self._is_stopping or self._has_nothing_left):
@@ -197,13 +212,14 @@ class Schedule:
         for exchange in unfinished:
             for observer in self._observers:
                 observer.unsent(exchange.record)
-        while (item := self._supply.take()) is not None:
-            self.read += 1
-            if isinstance(item, Record):
-                for observer in self._observers:
-                    observer.unsent(item)
-            else:
-                self._reject(item)
+        while items := self._supply.take(_SETTLED_AT_ONCE):
+            self.read += len(items)
+            for item in items:
+                if isinstance(item, Record):
+                    for observer in self._observers:
+                        observer.unsent(item)
+                else:
+                    self._reject(item)
 
     def _reject(self, rejection: Rejection) -> None:
         for observer in self._observers:

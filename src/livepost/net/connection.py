@@ -1,22 +1,18 @@
-"""One connection: a non-blocking socket, a protocol machine, and the work it pulls.
+"""One connection: a non-blocking socket, a protocol machine, and what it carries.
 
     IDLE <──> BUSY ──> CLOSED         (dials are the pool's: a connection begins when one is made)
 
-The socket is registered with the event loop for reading all its life, also while idle, so that a
-server's FIN is noticed when it comes; before a request is written after a pause the kernel is
-asked once more.  Plain and TLS sockets are used alike, without a transport: measured four times
-cheaper over TLS.
+The poller watches the socket all its life, also while idle, so that a server's FIN is noticed when it
+comes.  Plain and TLS sockets are used alike, without a transport: measured four times cheaper over TLS.
 
-A connection that has room asks `Work.pull` for the next exchange as soon as an answer is read,
-in the same turn of the event loop.  It goes back to the pool only when there is none.
+A connection that has room is given the next exchanges in the same round of the poller in which
+its answer was read.  It goes back to the pool only when there are none.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import enum
-import select
 import socket
 import ssl
 from collections.abc import Callable
@@ -26,21 +22,16 @@ from livepost.clock import Clock
 from livepost.config import Timeouts
 from livepost.events import CloseReason, ConnectionClosed, ConnectionObserver
 from livepost.net.deadlines import NEVER, Deadlines
+from livepost.net.poller import LEAVING, WRITABLE, Poller
 from livepost.net.work import Work
 from livepost.wire.machine import Answered, Event, Machine
+from livepost.wire.message import Exchange
 
 # One TLS record is at most 16 KiB, so a read always empties OpenSSL's own buffer and readiness of
 # the socket is all there is to wait for.
 READ_BYTES = 65_536
 
-# Not in the select module of every platform; without it a FIN shows as readable and is then read.
-_POLLRDHUP = getattr(select, "POLLRDHUP", 0)
-_DEAD = select.POLLHUP | select.POLLERR | select.POLLNVAL | _POLLRDHUP
-
 _NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
-
-# What some servers say before they close an idle connection (Go's Transport reads it so, too).
-_IDLE_GOODBYE = b"HTTP/1.1 408"
 
 
 class ConnectionState(enum.Enum):
@@ -71,7 +62,7 @@ class Surroundings:
     timeouts: Timeouts
     deadlines: Deadlines
     clock: Clock
-    loop: asyncio.AbstractEventLoop
+    poller: Poller
     observer: ConnectionObserver
 
 
@@ -83,27 +74,22 @@ class Connection:
     """
 
     __slots__ = (
-        "_deadlines",
-        "_failed",
-        "_loop",
-        "_machine",
         "_answer_limit",
-        "_answered",
-        "_clock",
+        "_deadlines",
+        "_machine",
         "_on_closed",
         "_on_idle",
-        "_poll",
         "_read",
         "_shared",
         "_socket",
         "_started_at",
         "_unsent",
-        "_work_pull",
         "_write",
         "_written_at",
         "bytes_received",
         "bytes_sent",
         "deadline",
+        "descriptor",
         "has_answered",
         "number",
         "queued_at",
@@ -122,6 +108,7 @@ class Connection:
         on_closed: Callable[[Connection, CloseReason], None],
     ) -> None:
         self.number = number
+        self.descriptor = sock.fileno()
         self.state = _IDLE
         self.requests = self.bytes_sent = self.bytes_received = 0
         self.has_answered = False
@@ -136,11 +123,6 @@ class Connection:
             self._read, self._write = inner.read, inner.write
         self._machine = machine
         self._shared = shared
-        self._work_pull = shared.work.pull
-        self._answered = shared.work.answered
-        self._failed = shared.work.failed
-        self._clock = shared.clock
-        self._loop = shared.loop
         self._deadlines = shared.deadlines
         self._on_idle = on_idle
         self._on_closed = on_closed
@@ -151,16 +133,11 @@ class Connection:
         """When the open request was begun."""
         self._written_at = 0.0
         """When the kernel had taken the last of what there was to write."""
-        poller = select.poll()
-        poller.register(sock, select.POLLIN | _POLLRDHUP)
-        self._poll = poller.poll
-        self._loop.add_reader(sock.fileno(), self._on_readable)
+        shared.poller.watch(self)
 
-    def offer(self) -> None:
-        """There may be work: take some, if the peer is still there.  Only while idle."""
-        ready = self._poll(0)
-        if not ready or self._is_alive(ready):
-            self._pull(self._clock())
+    @property
+    def room(self) -> int:
+        return 0 if self.state is _CLOSED else self._machine.room
 
     def close(self, reason: CloseReason) -> None:
         """Close now; whatever is open fails with what was sent of it."""
@@ -169,7 +146,7 @@ class Connection:
 
     def expire(self, now: float) -> None:
         """Called by the deadline queue."""
-        if self.state is _IDLE:
+        if not self._machine.open_exchanges:
             self.close(CloseReason.IDLE_TIMEOUT)
             return
         deadline = self._answer_deadline()
@@ -184,61 +161,45 @@ class Connection:
             CloseReason.TIMEOUT, f"no answer within {_readable(now - self._started_at)} s", orderly=False
         )
 
-    def _is_alive(self, ready: list[tuple[int, int]]) -> bool:
-        """What the kernel said when asked.  Readable is not dead: over TLS it may be a session ticket."""
-        if ready[0][1] & _DEAD:
-            self._end(CloseReason.SERVER_IDLE, "the server closed the idle connection", orderly=True)
-            return False
-        self._on_readable()
-        return self.state is not _CLOSED
-
-    def _on_readable(self) -> None:
+    def take_in(self, mask: int, settled: list[Event], now: float) -> bool:
         # Callables are fetched before they are called: Python 3.11 has a fast way to an attribute in a
         # slot, but not to a method that turns out to be one (0.1 µs each).
-        read = self._read
-        try:
-            data = read(READ_BYTES)
-        except _NOT_NOW:
-            return
-        except OSError as error:
-            self._read_failed(error)
-            return
-        if not data:
-            self._ended_by_peer("the server closed the connection", orderly=True)
-            return
-        self.bytes_received += len(data)
-        if self.state is _IDLE:
-            self._end(_reason_to_speak_up(data), "", orderly=False)
-            return
-        clock = self._clock
-        now = clock()
         machine = self._machine
-        for event in machine.receive(data):
-            if isinstance(event, Answered):
-                self.has_answered = True
-                answered = self._answered
-                answered(event.exchange, event.response, now)
+        if mask != WRITABLE:
+            read = self._read
+            try:
+                data = read(READ_BYTES)
+            except _NOT_NOW:
+                pass
+            except OSError as error:
+                self._read_failed(error)
+                return False
             else:
-                self._failed(event.exchange, event.sent, event.reason, now)
-        if machine.room and self._unsent is None:
-            # Many servers close after an answer without having said so (0.4 µs to ask the kernel).
-            poll = self._poll
-            ready = poll(0)
-            if not ready or self._is_alive(ready):
-                self._pull(now)
-        elif self.state is not _CLOSED:
-            self._go_on(now)
+                if not data:
+                    self._ended_by_peer("the server closed the connection", orderly=True)
+                    return False
+                self.bytes_received += len(data)
+                receive = machine.receive
+                events = receive(data)
+                if events:
+                    settled += events
+                    self.has_answered = self.has_answered or _has_answer(events)
+        if machine.room and self._unsent is None and self.state is _BUSY:
+            return not mask & LEAVING
+        self._go_on(now)
+        return False
 
     def _go_on(self, now: float) -> None:
         """After reading, when no further exchange can be taken yet or ever."""
         machine = self._machine
-        if machine.room:
+        if machine.closing is not None:
+            if not machine.open_exchanges:
+                self._end(machine.closing, "", orderly=False)
+        elif machine.room and self._unsent is not None:
             self._end(CloseReason.EARLY_ANSWER, "", orderly=False)
-        elif machine.closing is None:
-            # `100 Continue` may have released a body.
+        else:
+            # The socket is writable, or `100 Continue` has released a body.
             self._flush_rest(now)
-        elif not machine.open_exchanges:
-            self._end(machine.closing, "", orderly=False)
 
     def _read_failed(self, error: OSError) -> None:
         if isinstance(error, ssl.SSLEOFError):
@@ -246,22 +207,20 @@ class Connection:
         else:
             self._end(CloseReason.RESET, _reason_of(error), orderly=False)
 
-    def _pull(self, now: float) -> None:
-        """Take exchanges while there is room; without any, become idle."""
+    def carry(self, exchanges: list[Exchange], now: float) -> None:
         machine = self._machine
+        if self.state is _CLOSED:
+            return
         requests = self.requests
-        pull = self._work_pull
-        while machine.room:
-            exchange = pull(now)
-            if exchange is None:
-                break
+        number = self.number
+        while exchanges and machine.room:
+            exchange = exchanges.pop()
             requests += 1
-            exchange.connection = self.number
+            exchange.connection = number
             exchange.request_on_connection = requests
             machine.send(exchange)
         if requests == self.requests:
-            if self.state is not _CLOSED:
-                self._become_idle(now)
+            self._become_idle(now)
             return
         self.requests = requests
         self._started_at = now
@@ -271,6 +230,10 @@ class Connection:
         self.deadline = deadline = now + self._answer_limit
         if self._flush(now) and (deadline < self.queued_at or machine.body_held or self._unsent is not None):
             self._deadlines.set(self, self._answer_deadline())
+
+    def wake(self) -> None:
+        """Leave the pool's idle connections, to be offered work."""
+        self._enter(_BUSY)
 
     def _become_idle(self, now: float) -> None:
         if self.state is _BUSY:
@@ -300,20 +263,17 @@ class Connection:
             self._written_at = now
             if unsent is not None:
                 self._unsent = None
-                self._loop.remove_writer(self._socket.fileno())
+                self._shared.poller.want_writable(self, False)
                 return self._flush(now)
         else:
             self._unsent = memoryview(output)[sent:]
             if unsent is None:
-                self._loop.add_writer(self._socket.fileno(), self._on_writable)
+                self._shared.poller.want_writable(self, True)
         return True
-
-    def _on_writable(self) -> None:
-        self._flush_rest(self._clock())
 
     def _flush_rest(self, now: float) -> None:
         """Write on, and see anew until when an answer must have come."""
-        if self._flush(now):
+        if self._flush(now) and self._machine.open_exchanges:
             self._deadlines.set(self, self._answer_deadline())
 
     def _write_failed(self, error: OSError) -> None:
@@ -322,7 +282,7 @@ class Connection:
         with contextlib.suppress(OSError):
             while machine.open_exchanges and (data := self._read(READ_BYTES)):
                 self.bytes_received += len(data)
-                self._report(machine.receive(data), self._clock())
+                self._settle(machine.receive(data))
         if self.state is not _CLOSED:
             self._end(CloseReason.RESET, _reason_of(error), orderly=False)
 
@@ -348,10 +308,8 @@ class Connection:
         """Close the socket, settle what is open, tell the pool: the one way out."""
         self._enter(_CLOSED)
         self._deadlines.discard(self)
-        self._loop.remove_reader(self._socket.fileno())
-        if self._unsent is not None:
-            self._unsent = None
-            self._loop.remove_writer(self._socket.fileno())
+        self._shared.poller.forget(self)
+        self._unsent = None
         if isinstance(self._socket, ssl.SSLSocket):
             # Say close_notify; do not wait for the peer's.
             with contextlib.suppress(OSError, ValueError):
@@ -364,16 +322,13 @@ class Connection:
         self._shared.observer.connection_closed(
             ConnectionClosed(self.number, reason, self.requests, self.bytes_sent, self.bytes_received)
         )
-        self._report(events, self._clock())
+        self._settle(events)
         self._on_closed(self, reason)
 
-    def _report(self, events: list[Event], now: float) -> None:
-        for event in events:
-            if isinstance(event, Answered):
-                self.has_answered = True
-                self._answered(event.exchange, event.response, now)
-            else:
-                self._failed(event.exchange, event.sent, event.reason, now)
+    def _settle(self, events: list[Event]) -> None:
+        if events:
+            self.has_answered = self.has_answered or _has_answer(events)
+            self._shared.work.settle(events, self._shared.clock())
 
     def _enter(self, state: ConnectionState) -> None:
         if state not in _TRANSITIONS[self.state]:
@@ -381,9 +336,8 @@ class Connection:
         self.state = state
 
 
-def _reason_to_speak_up(data: bytes) -> CloseReason:
-    """Why a server says something on an idle connection."""
-    return CloseReason.SERVER_IDLE if data.startswith(_IDLE_GOODBYE) else CloseReason.UNSOLICITED
+def _has_answer(events: list[Event]) -> bool:
+    return any(isinstance(event, Answered) for event in events)
 
 
 def _or_never(limit: float | None) -> float:

@@ -64,6 +64,7 @@ class Pool:
         make_machine: Callable[[], Machine],
         limits: Limits,
         shared: Surroundings,
+        loop: asyncio.AbstractEventLoop,
         *,
         redial_delay: Callable[[DialError, int], float | None],
         on_unreachable: Callable[[DialError], None],
@@ -73,6 +74,7 @@ class Pool:
         self._make_machine = make_machine
         self._limits = limits
         self._shared = shared
+        self._loop = loop
         self._redial_delay = redial_delay
         self._on_unreachable = on_unreachable
         self._on_crash = on_crash
@@ -91,6 +93,8 @@ class Pool:
         """Until it goes off, nothing is dialled."""
         self._is_proving = False
         """That timer is not for a failure, but to see how a connection does after one."""
+        self._is_offering = False
+        """Only when all idle connections have been offered the work is it known how many are missing."""
         self._is_closed = False
 
     @property
@@ -104,12 +108,20 @@ class Pool:
 
     def wake(self) -> None:
         """Work may have arrived: let idle connections take it, and dial more if they are too few."""
-        work = self._shared.work
-        for number in reversed(tuple(self._idle)):
-            if not work.waiting:
-                break
-            self._idle.pop(number).offer()
+        self._is_offering = True
+        numbers = list(self._idle)
+        while numbers and (waiting := self._shared.work.waiting):
+            self._offer(
+                [self._idle.pop(number) for number in numbers[: -waiting - 1 : -1] if number in self._idle]
+            )
+            del numbers[-waiting:]
+        self._is_offering = False
         self._dial_if_needed()
+
+    def _offer(self, connections: list[Connection]) -> None:
+        for connection in connections:
+            connection.wake()
+        self._shared.poller.offer(connections)
 
     def close(self, reason: CloseReason) -> None:
         """Close every connection; open exchanges fail with what was sent of them."""
@@ -125,7 +137,7 @@ class Pool:
         await asyncio.gather(*self._dials, return_exceptions=True)
 
     def _dial_if_needed(self) -> None:
-        if self._is_closed or self._redial_timer is not None:
+        if self._is_closed or self._is_offering or self._redial_timer is not None:
             return
         if self._failures_in_a_row and any(map(self._is_recovery, self._alive.values())):
             self._failures_in_a_row = 0
@@ -137,7 +149,7 @@ class Pool:
             (1 if self._failures_in_a_row else max(1, alive)) - dialing,
         )
         for _ in range(wanted):
-            task = self._shared.loop.create_task(self._dialer.dial())
+            task = self._loop.create_task(self._dialer.dial())
             self._dials.add(task)
             task.add_done_callback(self._dial_ended)
 
@@ -173,7 +185,7 @@ class Pool:
             on_closed=self._connection_closed,
         )
         self._alive[connection.number] = connection
-        connection.offer()
+        self._offer([connection])
         if self._failures_in_a_row and connection.number in self._alive:
             self._let_it_prove_itself()
         else:
@@ -207,7 +219,7 @@ class Pool:
         return connection.has_answered and connection.number > self._opened_before_failure
 
     def _pause(self, seconds: float) -> None:
-        self._redial_timer = self._shared.loop.call_later(seconds, self._redial)
+        self._redial_timer = self._loop.call_later(seconds, self._redial)
 
     def _end_pause(self) -> None:
         if self._redial_timer is not None:

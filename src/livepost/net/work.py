@@ -1,11 +1,15 @@
-"""What connections carry: the seam between the network and whoever decides what is sent."""
+"""What connections carry: the seam between the network and whoever decides what is sent.
+
+Both ways it is crossed for many exchanges at a time, which costs less than once for each.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
-from livepost.model import Sent
-from livepost.wire.message import Exchange, Response
+from livepost.wire.machine import Event
+from livepost.wire.message import Exchange
 
 
 class Work(Protocol):
@@ -15,9 +19,11 @@ class Work(Protocol):
     def waiting(self) -> int:
         """How many exchanges `pull` could give now."""
 
-    def pull(self, now: float) -> Exchange | None:
-        """The next exchange to send, its `attempts` and `sent_at` set, or None when there is none now."""
+    def pull(self, limit: int, now: float) -> list[Exchange]:
+        """Up to `limit` exchanges to send now, in order, with `attempts` and `sent_at` set.
 
-    def answered(self, exchange: Exchange, response: Response, now: float) -> None: ...
+        The list belongs to the caller, who settles every one of them.
+        """
 
-    def failed(self, exchange: Exchange, sent: Sent, reason: str, now: float) -> None: ...
+    def settle(self, events: Sequence[Event], now: float) -> None:
+        """What became of exchanges that were pulled."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -43,9 +43,10 @@ class RecordFeed:
         self._on_arrival = on_arrival
         self._room = threading.Semaphore(batches_ahead)
         self._thread = threading.Thread(target=self._read, name="livepost-records", daemon=True)
-        # Batches are reversed, so that taking from the front is a pop.  `_current` is empty only if
-        # nothing waits.
+        # `_current` is used up only if nothing waits.
         self._current: list[Record | Rejection] = []
+        self._taken = 0
+        """How many of `_current` have been taken."""
         self._arrived: deque[list[Record | Rejection]] = deque()
         self._arrived_records = 0
         self._stopped = False
@@ -55,7 +56,7 @@ class RecordFeed:
     @property
     def waiting(self) -> int:
         """How many records can be taken now."""
-        return len(self._current) + self._arrived_records
+        return len(self._current) - self._taken + self._arrived_records
 
     @property
     def ended(self) -> bool:
@@ -82,19 +83,18 @@ class RecordFeed:
         """Begin to read.  Only once."""
         self._thread.start()
 
-    def take(self) -> Record | Rejection | None:
-        """Return the next record; None if there is none now."""
+    def take(self, limit: int) -> Sequence[Record | Rejection]:
+        """Return the next records, in order: at least one if any waits, and at most `limit`."""
         current = self._current
-        if not current:
-            return None
-        record = current.pop()
-        if not current:
+        taken = current[self._taken : self._taken + limit]
+        self._taken += len(taken)
+        if self._taken == len(current) and current:
             self._next_batch()
-        return record
+        return taken
 
     def peek(self) -> Record | Rejection | None:
-        """Return what `take` would, and leave it there."""
-        return self._current[-1] if self._current else None
+        """Return the first that `take` would, and leave it there."""
+        return self._current[self._taken] if self._current else None
 
     def stop(self) -> None:
         """Take no more from the source; what has been handed over can still be taken.
@@ -109,14 +109,15 @@ class RecordFeed:
         self.stop()
         self._on_arrival = _do_nothing
         self._current = []
+        self._taken = 0
         self._arrived.clear()
         self._arrived_records = 0
 
     def _next_batch(self) -> None:
         self._room.release()
-        if self._arrived:
-            self._current = self._arrived.popleft()
-            self._arrived_records -= len(self._current)
+        self._current = self._arrived.popleft() if self._arrived else []
+        self._taken = 0
+        self._arrived_records -= len(self._current)
 
     def _arrive(self, batch: list[Record | Rejection]) -> None:
         if self._stopped:
@@ -141,7 +142,6 @@ class RecordFeed:
                 # An empty batch would never be used up, and so would take its room for ever.
                 filled = filter(None, batches)
                 while self._has_room() and (batch := next(filled, None)) is not None:
-                    batch.reverse()
                     self._hand_over(self._arrive, batch)
         except BaseException as error:  # noqa: BLE001  not hidden: `error` raises it on the loop's thread
             failure = error

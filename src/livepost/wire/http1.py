@@ -33,6 +33,9 @@ from livepost.wire.response_head import (
 
 _BEGINNING = b"HTTP/1."
 
+# What some servers say before they close an idle connection (Go's Transport reads it so, too).
+_IDLE_GOODBYE = b"HTTP/1.1 408"
+
 
 class Phase(enum.Enum):
     """What the next bytes belong to: nobody (READY, OVER), or that part of an answer."""
@@ -233,7 +236,8 @@ class Http1Machine:
                     self._take_body(self._buffer)
                     self._buffer = bytearray()
                 else:
-                    self._close(CloseReason.UNSOLICITED)
+                    is_goodbye = self._buffer.startswith(_IDLE_GOODBYE)
+                    self._close(CloseReason.SERVER_IDLE if is_goodbye else CloseReason.UNSOLICITED)
                     self._buffer.clear()
             except ProtocolError as error:
                 return [self._break(str(error))]
