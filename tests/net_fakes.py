@@ -97,6 +97,8 @@ class FakeWork:
         self.pulled: list[Exchange] = []
         self.answers: list[tuple[bytes, Response]] = []
         self.failures: list[tuple[bytes, Sent, str]] = []
+        self.causes: list[CloseReason | None] = []
+        """For each answer or failure, the end of the connection that it came with."""
         self.add(*bodies)
 
     def add(self, *bodies: bytes) -> None:
@@ -121,7 +123,8 @@ class FakeWork:
         self.pulled += pulled
         return pulled
 
-    def settle(self, events: Sequence[Event], now: float) -> None:
+    def settle(self, events: Sequence[Event], now: float, cause: CloseReason | None = None) -> None:
+        self.causes += [cause] * len(events)
         for event in events:
             if isinstance(event, Answered):
                 self.answered(event.exchange, event.response, now)

@@ -239,6 +239,7 @@ def test_what_an_exchange_is_told_of_its_way(line: Line) -> None:
     line.exchange()
     line.exchange()
     first, second = line.work.pulled
+    assert line.work.causes == [None, None]
     assert (first.connection, first.request_on_connection) == (7, 1)
     assert (second.connection, second.request_on_connection) == (7, 2)
     # Tried again, it is told anew.
@@ -639,6 +640,7 @@ def test_nothing_at_all_within_max_time(make_line: MakeLine) -> None:
     line.time.advance(0.1)
     assert line.failure == (b"1", Sent.ALL, "no answer within 60 s")
     assert line.reason is CloseReason.TIMEOUT
+    assert line.work.causes == [None, CloseReason.TIMEOUT]
 
 
 @pytest.mark.parametrize("limits", [{"max_time": 60.0}, {"max_time": None, "response_header_timeout": 60.0}])

@@ -25,7 +25,7 @@ from livepost.events import CloseReason
 from livepost.model import Sent
 from livepost.wire.http1 import Http1Machine
 from livepost.wire.machine import Answered, Machine
-from livepost.wire.message import Fields, RequestHead, Response
+from livepost.wire.message import Exchange, Fields, RequestHead, Response
 
 
 def test_it_is_a_machine() -> None:
@@ -468,3 +468,13 @@ def test_an_answer_before_the_request_was_taken_ends_the_connection() -> None:
     assert talk.response().status == 413
     assert talk.state() == closing(CloseReason.EARLY_ANSWER)
     assert talk.take() == b""
+
+
+def test_fields_of_one_exchange_are_sent_with_it_alone() -> None:
+    talk = Talk()
+    for fields in ((), ((b"Idempotency-Key", b'"k"'),), ()):
+        talk.machine.send(Exchange(POST, BODY, fields=fields))
+        written = talk.machine.take_output()
+        assert (b'Idempotency-Key: "k"\r\n' in written) == bool(fields)
+        assert written.endswith(b"\r\n\r\n" + BODY)
+        assert talk.machine.receive(OK)

@@ -9,7 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from livepost.wire.message import Fields, RequestHead
-from livepost.wire.request_head import ENGINE_FIELDS, check_field, check_request_line, render_request_head
+from livepost.wire.request_head import (
+    ENGINE_FIELDS,
+    check_field,
+    check_request_line,
+    render_request_head,
+    with_fields,
+)
 
 TOKEN_BYTES = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 VISIBLE_BYTES = bytes(range(0x21, 0x7F))
@@ -166,3 +172,19 @@ def test_a_head_has_exactly_its_own_lines_or_is_refused(
     assert whole.count(b"\n") == whole.count(b"\r") == 5 + len(fields)
     assert lines[0].split(b" ") == [method, target, b"HTTP/1.1"]
     assert lines[3:] == [name + b": " + value for name, value in fields] + [b"Content-Length: 1", b"", b""]
+
+
+def test_fields_of_one_request_stand_behind_the_others() -> None:
+    rendered = render_request_head(head(fields=((b"A", b"b"),))).for_size(3)
+    assert with_fields(rendered, ((b"Key", b'"1"'), (b"C", b""))) == (
+        rendered.removesuffix(b"\r\n") + b'Key: "1"\r\nC: \r\n\r\n'
+    )
+
+
+@pytest.mark.parametrize(
+    "field",
+    [(b"A", b"b\r\nC: d"), (b"A\r\nB", b"c"), (b"Content-Length", b"1"), (b"HOST", b"x"), (b"A", b"\0")],
+)
+def test_fields_of_one_request_cannot_inject(field: tuple[bytes, bytes]) -> None:
+    with pytest.raises(ValueError, match=r"control character|not a header name|set by livepost"):
+        with_fields(b"POST / HTTP/1.1\r\n\r\n", (field,))

@@ -15,6 +15,7 @@ from typing import Protocol
 
 from livepost.delivery.classify import classify
 from livepost.delivery.retry import RetryPolicy
+from livepost.events import CloseReason
 from livepost.model import Outcome, Record, Rejection, Sent, State
 from livepost.wire.machine import Answered, Event
 from livepost.wire.message import Exchange, RequestHead, Response
@@ -143,7 +144,7 @@ class Schedule:
         self._reminder_at = _NEVER
         self._remind_of_next(now)
 
-    def settle(self, events: Sequence[Event], now: float) -> None:
+    def settle(self, events: Sequence[Event], now: float, cause: CloseReason | None = None) -> None:
         observers = self._observers
         for event in events:
             exchange = event.exchange

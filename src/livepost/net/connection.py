@@ -322,13 +322,13 @@ class Connection:
         self._shared.observer.connection_closed(
             ConnectionClosed(self.number, reason, self.requests, self.bytes_sent, self.bytes_received)
         )
-        self._settle(events)
+        self._settle(events, reason)
         self._on_closed(self, reason)
 
-    def _settle(self, events: list[Event]) -> None:
+    def _settle(self, events: list[Event], cause: CloseReason | None = None) -> None:
         if events:
             self.has_answered = self.has_answered or _has_answer(events)
-            self._shared.work.settle(events, self._shared.clock())
+            self._shared.work.settle(events, self._shared.clock(), cause)
 
     def _enter(self, state: ConnectionState) -> None:
         if state not in _TRANSITIONS[self.state]:

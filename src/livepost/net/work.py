@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from livepost.events import CloseReason
 from livepost.wire.machine import Event
 from livepost.wire.message import Exchange
 
@@ -25,5 +26,5 @@ class Work(Protocol):
         The list belongs to the caller, who settles every one of them.
         """
 
-    def settle(self, events: Sequence[Event], now: float) -> None:
-        """What became of exchanges that were pulled."""
+    def settle(self, events: Sequence[Event], now: float, cause: CloseReason | None = None) -> None:
+        """What became of exchanges that were pulled; `cause` if it is the end of their connection."""

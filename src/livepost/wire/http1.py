@@ -20,7 +20,7 @@ from livepost.model import Sent
 from livepost.wire.chunked import ChunkedReader
 from livepost.wire.machine import Answered, Event, Failed
 from livepost.wire.message import Exchange, RequestHead, Response
-from livepost.wire.request_head import RenderedHead, render_request_head
+from livepost.wire.request_head import RenderedHead, render_request_head, with_fields
 from livepost.wire.response_head import (
     HEAD_BYTES_LIMIT,
     REMEMBERED_HEAD_BYTES,
@@ -141,6 +141,8 @@ class Http1Machine:
         body = exchange.body
         size = len(body)
         output = self._heads.get(size) or self._rendered.for_size(size)  # type: ignore[union-attr]
+        if exchange.fields:
+            output = with_fields(output, exchange.fields)
         if self._holds_bodies and body:
             self._held_body = body
             self.body_held = True

@@ -56,6 +56,8 @@ class Exchange(msgspec.Struct, eq=False, gc=False):
     """Number of the connection that took it last."""
     request_on_connection: int = 0
     """Which request of that connection it was, from 1: above 1 means reused."""
+    fields: Fields = ()
+    """Header fields of this request alone, behind those of its head, and under the same rules."""
 
 
 class Response(msgspec.Struct, frozen=True, gc=False):

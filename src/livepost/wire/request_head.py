@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import re
 
-from livepost.wire.message import RequestHead
+from livepost.wire.message import Fields, RequestHead
 
 ENGINE_FIELDS = frozenset(
     (
@@ -90,13 +90,24 @@ def render_request_head(head: RequestHead) -> RenderedHead:
     return RenderedHead(head)
 
 
+def with_fields(rendered: bytes, fields: Fields) -> bytes:
+    """A rendered head with more fields at its end.  Raises ValueError for what could inject a line."""
+    return b"%b%b\r\n\r\n" % (rendered[:-2], b"\r\n".join(_field_lines(fields)))
+
+
 def _render(head: RequestHead) -> bytes:
     check_request_line(head.method, head.target, head.authority)
     lines = [b"%b %b HTTP/1.1" % (head.method, head.target), b"Host: " + head.authority]
     lines.append(b"Connection: close" if head.close else b"Connection: keep-alive")
-    for name, value in head.fields:
+    lines += _field_lines(head.fields)
+    return b"\r\n".join(lines) + b"\r\n"
+
+
+def _field_lines(fields: Fields) -> list[bytes]:
+    lines = []
+    for name, value in fields:
         check_field(name, value)
         if name.lower() in ENGINE_FIELDS:
             raise ValueError(f"{name.decode()} is set by livepost itself")
         lines.append(b"%b: %b" % (name, value))
-    return b"\r\n".join(lines) + b"\r\n"
+    return lines
