@@ -32,6 +32,7 @@ class Interrupts:
         self._on_first = on_first
         self._on_second = on_second
         self._is_over = threading.Event()
+        self._was_woken = threading.Event()
         self._must_end_by: float | None = None
 
     @contextlib.contextmanager
@@ -51,7 +52,11 @@ class Interrupts:
             yield
         finally:
             self._is_over.set()
-            thread.join()
+            if thread.ident is not None:
+                # To that thread alone, so that nobody waits until it looks up (on average 50 ms).
+                signal.pthread_kill(thread.ident, signal.SIGINT)
+                self._was_woken.set()
+                thread.join()
             for number, handler in handlers.items():
                 signal.signal(number, handler)
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
@@ -60,10 +65,12 @@ class Interrupts:
         """The thread: looks up now and then to see whether it is still wanted."""
         while not self._is_over.is_set():
             came = signal.sigtimedwait(_SIGNALS, _LOOK_UP_SECONDS)
-            if came is not None:
+            if came is not None and not self._is_over.is_set():
                 self._handle(loop, signal.Signals(came.si_signo))
             if self._must_end_by is not None and time.monotonic() >= self._must_end_by:
                 os._exit(128 + (self.received or signal.SIGINT))
+        # Not before, because a thread that has ended cannot be sent a signal.
+        self._was_woken.wait()
 
     def _handle(self, loop: asyncio.AbstractEventLoop, number: signal.Signals) -> None:
         if self.received is None:
