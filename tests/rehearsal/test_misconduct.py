@@ -30,7 +30,7 @@ def wait_until_it_answers(dial: Callable[[], RawClient]) -> RawClient:
 
 
 def test_an_outage_resets_what_is_open_and_refuses_until_it_ends(serve: Serve) -> None:
-    outage = Fault(FaultKind.OUTAGE, lasts_seconds=0.1)
+    outage = Fault(FaultKind.OUTAGE, lasts_seconds=0.3)
     log: list[Entry] = []
     server = PracticeServer(faults=FaultScript([None, None, outage]), log=log.append)
     first = serve(server)
@@ -42,7 +42,7 @@ def test_an_outage_resets_what_is_open_and_refuses_until_it_ends(serve: Serve) -
     with pytest.raises(ConnectionRefusedError):
         RawClient.dial(server.port)
     with wait_until_it_answers(lambda: RawClient.dial(server.port)) as third:
-        assert time.monotonic() - begun >= 0.1
+        assert time.monotonic() - begun >= 0.3
         assert third.ask(post()).json == {"id": 3, "connection": 3, "request_on_connection": 1}
     assert server.counts == Counts(3, 2, 0, {"outage": 1})
     assert [(line.processed, line.fault) for line in log] == [
@@ -54,7 +54,7 @@ def test_an_outage_resets_what_is_open_and_refuses_until_it_ends(serve: Serve) -
 
 
 def test_connects_may_be_refused_while_what_is_open_lives_on(serve: Serve) -> None:
-    refuse = Fault(FaultKind.REFUSE, lasts_seconds=0.1)
+    refuse = Fault(FaultKind.REFUSE, lasts_seconds=0.3)
     server = PracticeServer(faults=FaultScript([None, refuse]))
     client = serve(server)
     assert [client.ask(post()).status for _ in range(2)] == [201, 201]
@@ -66,7 +66,7 @@ def test_connects_may_be_refused_while_what_is_open_lives_on(serve: Serve) -> No
 
 
 def test_connections_may_wait_to_be_accepted(serve: Serve) -> None:
-    wait = Fault(FaultKind.NO_ACCEPT, lasts_seconds=0.1)
+    wait = Fault(FaultKind.NO_ACCEPT, lasts_seconds=0.3)
     server = PracticeServer(faults=FaultScript([wait]))
     client = serve(server)
     begun = time.monotonic()
@@ -75,11 +75,11 @@ def test_connections_may_wait_to_be_accepted(serve: Serve) -> None:
         waiting.send(post())
         assert client.ask(get("/stats")).json["connections"] == 1
         assert waiting.answer().json["connection"] == 2
-    assert time.monotonic() - begun >= 0.1
+    assert time.monotonic() - begun >= 0.3
 
 
 def test_an_outage_may_begin_with_the_server(serve: Serve) -> None:
-    faults = FaultPlan([Rule(Fault(FaultKind.REFUSE, lasts_seconds=0.05))])
+    faults = FaultPlan([Rule(Fault(FaultKind.REFUSE, lasts_seconds=0.3))])
     with PracticeServer(faults=faults).run_in_thread() as server:
         with pytest.raises(ConnectionRefusedError):
             RawClient.dial(server.port)
@@ -99,7 +99,7 @@ def test_a_server_may_be_stopped_in_an_outage(kind: FaultKind) -> None:
 def test_a_unix_socket_refuses_too(tmp_path: Path) -> None:
     path = str(tmp_path / "socket")
     server = PracticeServer(
-        unix_socket=path, faults=FaultScript([None, Fault(FaultKind.OUTAGE, lasts_seconds=0.1)])
+        unix_socket=path, faults=FaultScript([None, Fault(FaultKind.OUTAGE, lasts_seconds=0.3)])
     )
 
     def dial() -> RawClient:

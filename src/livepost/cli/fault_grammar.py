@@ -41,6 +41,9 @@ _FIELD_OF_OPTION = {
 """Which field of `Fault` an option fills; `for` does so for faults of the listener."""
 
 
+_BOTH_ENDS = ConfigurationError("to and for are both given", "give one of them")
+
+
 def parse_rule(spec: str) -> Rule:
     """Read one SPEC.  Raises ConfigurationError."""
     try:
@@ -122,10 +125,10 @@ def _when(kind: FaultKind, given: Mapping[str, str]) -> tuple[When, float | None
     probability = _number("p", given["p"]) if "p" in given else None
     every = _count("every", given["every"]) if "every" in given else None
     begin, end, length = (_point(name, given.get(name)) for name in ("from", "to", "for"))
-    if end is not None and length is not None:
-        raise ConfigurationError("to and for are both given", "give one of them")
     if TRAITS[kind].place is Place.LISTENER:
         return _when_out(When(probability, every), begin, end, length)
+    if end is not None and length is not None:
+        raise _BOTH_ENDS
     bounds = [bound for bound in (begin, end, length) if bound is not None]
     if len({type(bound) for bound in bounds}) > 1:
         raise ConfigurationError(
@@ -155,7 +158,9 @@ def _when_out(
     when = dataclasses.replace(
         when, after_seconds=after, before_seconds=end if isinstance(end, float) else None
     )
-    if length is None and isinstance(end, float) and not when.names_requests:
+    if isinstance(end, float) and not when.names_requests:
+        if length is not None:
+            raise _BOTH_ENDS
         length = end - after
     return when, length
 

@@ -41,6 +41,7 @@ class Listener:
 
     def start(self, on_accept: Callable[[socket.socket], None]) -> None:
         if self._refuses:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             self._socket.listen(BACKLOG)
             self._refuses = False
         self._loop.add_reader(self._socket, self._accept, on_accept)
@@ -68,6 +69,8 @@ class Listener:
             self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         self._socket.setblocking(False)
         self._socket.bind(address)
+        # It was needed to bind beside the connections still open; left on, it would let others in.
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
         self._refuses = True
 
     def close(self) -> None:
