@@ -15,7 +15,7 @@ from livepost.rehearsal.request import RequestSeen
 from livepost.wire.message import Fields
 
 KEYS_KEPT = 100_000
-"""About 50 MB."""
+"""About 45 MB."""
 
 _FIELD = b"idempotency-key"
 _QUOTED = re.compile(rb'"((?:[^"\\]|\\["\\])*)"')

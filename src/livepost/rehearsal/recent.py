@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from array import array
+import mmap
 
 RECORDS_REMEMBERED = 2**20
 """At least so many of the last records are remembered, and at most twice as many."""
@@ -14,8 +14,9 @@ class RecentRecords:
     """A set of 64-bit fingerprints that forgets the oldest.
 
     Two tables with open addressing, 16 MiB each for a million records (a `set` of as many numbers
-    takes 80 MiB).  When the newer is full the older is dropped.  Two different records are taken for
-    one with a probability of n²/2⁶⁵: for two million, one in eight million.
+    takes 70 MiB), of which a short run touches little.  When the newer is full the older is dropped.
+    Two different records are taken for one with a probability of n²/2⁶⁵: for two million, one in
+    eight million.
     """
 
     def __init__(self, records: int = RECORDS_REMEMBERED) -> None:
@@ -40,10 +41,10 @@ class RecentRecords:
             self._count = 0
         return False
 
-    def _table(self) -> array[int]:
-        return array("Q", bytes(8 * self._slots))
+    def _table(self) -> memoryview:
+        return memoryview(mmap.mmap(-1, 8 * self._slots)).cast("Q")  # zeroes
 
-    def _find(self, table: array[int], value: int) -> int | None:
+    def _find(self, table: memoryview, value: int) -> int | None:
         """The empty slot where it belongs; None if it is there."""
         slot = value % self._slots
         while (held := table[slot]) != value:
