@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 
 import pytest
 
+from livepost.cli.fault_help import table_of_faults
 from livepost.cli.main import main
 
 
@@ -37,3 +39,24 @@ def test_nothing_else_is_taken(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == (
         "livepost: there is nothing to be done with 8080\n  hint: see livepost serve --help\n"
     )
+
+
+def test_a_mistyped_fault_is_refused_with_a_suggestion(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["serve", "--port", "0", "--fail", "503", "--fail", "lat"]) == 2
+    assert capsys.readouterr().err == (
+        "livepost: --fail lat: there is no fault lat; did you mean late?\n  hint: see livepost serve --help\n"
+    )
+
+
+def test_a_log_that_cannot_be_written_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["serve", "--port", "0", "--log", str(tmp_path)]) == 2
+    assert "the log cannot be written to" in capsys.readouterr().err
+
+
+def test_help_explains_every_fault(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["serve", "--help"])
+    out = capsys.readouterr().out
+    assert table_of_faults() in out
+    for option in ("--fail SPEC", "--fail-seed N", "--log FILE", "--idempotency"):
+        assert option in out

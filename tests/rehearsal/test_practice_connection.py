@@ -347,11 +347,11 @@ def test_a_connection_lingers_a_second_after_its_last_answer() -> None:
     run(steps)
 
 
-def test_a_connection_aborted_before_it_was_open_never_opens() -> None:
+def test_a_connection_given_up_before_it_was_open_never_opens() -> None:
     async def steps(loop: ManualLoop) -> None:
         tally, transport = Tally(), FakeTransport()
         connection = Connection(1, PracticeApi(tally).answer, tally, ServerLimits())
-        await connection.abort()
+        connection.give_up()
         connection.connection_made(transport)
         assert transport.told == ["abort"]
         connection.data_received(post())

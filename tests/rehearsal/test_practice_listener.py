@@ -5,6 +5,7 @@ import errno
 import os
 import socket
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 
 import pytest
 from raw_client import RawClient
@@ -110,6 +111,68 @@ def test_it_can_be_closed_while_it_pauses(monkeypatch: pytest.MonkeyPatch) -> No
         assert sock.accepts == 1
 
     run(steps)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_it_refuses_and_then_listens_again_on_the_same_port(host: str) -> None:
+    async def steps() -> None:
+        listener = await listen(host, 0)
+        port = listener.port
+        accepted: asyncio.Queue[socket.socket] = asyncio.Queue()
+        listener.start(accepted.put_nowait)
+        with socket.create_connection((host, port)), await accepted.get():
+            for _ in range(2):
+                with socket.create_connection((host, port)) as waiting:
+                    listener.refuse()
+                    listener.refuse()
+                    waiting.settimeout(1)
+                    with pytest.raises(ConnectionResetError):
+                        waiting.recv(1)
+                with pytest.raises(ConnectionRefusedError):
+                    socket.create_connection((host, port))
+                with pytest.raises(ConfigurationError):
+                    await listen(host, port)  # nobody else gets the port meanwhile
+                listener.start(accepted.put_nowait)
+                with socket.create_connection((host, port)), await accepted.get():
+                    assert listener.port == port
+        listener.close()
+
+    run(steps)
+
+
+def test_while_it_pauses_connections_wait() -> None:
+    async def steps() -> None:
+        listener = await listen("127.0.0.1", 0)
+        accepted: asyncio.Queue[socket.socket] = asyncio.Queue()
+        listener.start(accepted.put_nowait)
+        listener.pause()
+        with RawClient.dial(listener.port):
+            await asyncio.sleep(0.02)
+            assert accepted.empty()
+            listener.start(accepted.put_nowait)
+            (await accepted.get()).close()
+        listener.close()
+
+    run(steps)
+
+
+def test_a_unix_socket_refuses_and_listens_again(tmp_path: Path) -> None:
+    async def steps() -> None:
+        path = str(tmp_path / "socket")
+        listener = listen_on_path(path)
+        accepted: asyncio.Queue[socket.socket] = asyncio.Queue()
+        listener.start(accepted.put_nowait)
+        listener.refuse()
+        with socket.socket(socket.AF_UNIX) as sock, pytest.raises(ConnectionRefusedError):
+            sock.connect(path)
+        listener.start(accepted.put_nowait)
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(path)
+            (await accepted.get()).close()
+        listener.close()
+
+    run(steps)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_cannot_be_listened_on() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from raw_client import get, post
 
-from livepost.rehearsal.reader import RequestReader
+from livepost.rehearsal.reader import HeadReader, RequestReader
 from livepost.rehearsal.reply import After
 from livepost.rehearsal.request import RequestSeen
 
@@ -283,3 +283,32 @@ def test_a_fault_of_our_own_is_not_taken_for_the_clients() -> None:
     with pytest.raises(httptools.HttpParserCallbackError) as caught:
         Broken(1).receive(post())
     assert isinstance(caught.value.__context__, ZeroDivisionError)
+
+
+def test_each_head_is_shown_before_its_body_is_read() -> None:
+    heads: list[tuple[bytes, ...]] = []
+
+    def on_head(method: bytes, target: bytes, path: bytes, headers: object) -> bool:
+        heads.append((method, target, path))
+        assert headers == ((b"Host", b"localhost"), (b"Content-Length", b"2"))
+        return False
+
+    reader = HeadReader(1, on_head)
+    assert reader.receive(post(target="/api?x")[:-1]) == []
+    assert heads == [(b"POST", b"/api?x", b"/api")]
+    assert [request.body for request in reader.receive(b"}" + post(b"[]"))] == [b"{}", b"[]"]
+    assert len(heads) == 2
+
+
+def test_the_reading_ends_at_a_head_if_that_is_wished() -> None:
+    answers = iter((False, True))
+    reader = HeadReader(1, lambda *head: next(answers))
+    requests = reader.receive(post() + post(b"{}", "Expect: 100-continue") + post())
+    assert [request.request_on_connection for request in requests] == [1]
+    assert (reader.refusal, reader.take_go_ahead(), reader.receive(post())) == (None, False, [])
+
+
+def test_a_head_that_is_refused_is_not_shown() -> None:
+    reader = HeadReader(1, lambda *head: pytest.fail("shown"))
+    reader.receive(post(version="2.0"))
+    assert reader.refusal is not None

@@ -148,6 +148,14 @@ def test_over_tls_the_client_is_told_of_a_close(
     assert server.stats == ServerStats(connections=1, requests=1, handshakes=1, open=0)
 
 
+def test_the_server_may_stop_in_the_instant_of_an_accept() -> None:
+    for _ in range(20):
+        server = PracticeServer()
+        with server.run_in_thread():
+            RawClient.dial(server.port).__exit__(None, None, None)
+        assert server.stats.open == 0
+
+
 def test_a_reset_over_tls_is_one_of_tcp(server_tls: ssl.SSLContext, client_tls: ssl.SSLContext) -> None:
     server = PracticeServer(ssl_context=server_tls, respond=lambda request: RESET)
     with server.run_in_thread(), tls_client(server, client_tls) as client:
@@ -305,7 +313,7 @@ def test_serve_says_when_it_is_ready_and_ends_when_told() -> None:
     async def steps() -> tuple[ServerStats, int]:
         stop = asyncio.Event()
         ready: asyncio.Future[PracticeServer] = asyncio.get_running_loop().create_future()
-        serving = asyncio.create_task(serve("127.0.0.1", 0, on_ready=ready.set_result, stop=stop))
+        serving = asyncio.create_task(serve(PracticeServer(), on_ready=ready.set_result, stop=stop))
         server = await ready
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(post(b"{}", "Connection: close"))
@@ -325,7 +333,9 @@ def test_serve_says_when_it_is_ready_and_ends_when_told() -> None:
 def test_serve_on_a_taken_port() -> None:
     async def steps(port: int) -> None:
         with pytest.raises(ConfigurationError):
-            await serve("127.0.0.1", port, on_ready=lambda server: pytest.fail("ready"), stop=asyncio.Event())
+            await serve(
+                PracticeServer(port=port), on_ready=lambda server: pytest.fail("ready"), stop=asyncio.Event()
+            )
 
     with PracticeServer().run_in_thread() as server, asyncio.Runner() as runner:
         runner.run(steps(server.port))

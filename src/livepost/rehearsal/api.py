@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
+
 from livepost.records.validate import defect
+from livepost.rehearsal.ledger import Ledger
 from livepost.rehearsal.reply import Reply, error_reply, json_reply
 from livepost.rehearsal.request import RequestSeen
 from livepost.rehearsal.stats import Tally
@@ -23,13 +26,20 @@ class PracticeApi:
 
     `/api` takes JSON with any method and any query and creates a record: 201 with its id, which
     counts the records created on all connections from 1.  `/stats` answers with the counts; it is
-    never counted, recorded or scripted.  Anything else is 404.
+    never counted, recorded or scripted.  Anything else is 404.  With a `ledger`, `/stats` tells what
+    stands there too.
     """
 
     def __init__(
-        self, tally: Tally, *, on_request: OnRequest | None = None, respond: Respond | None = None
+        self,
+        tally: Tally,
+        *,
+        on_request: OnRequest | None = None,
+        respond: Respond | None = None,
+        ledger: Ledger | None = None,
     ) -> None:
         self._tally = tally
+        self._ledger = ledger
         self._on_request = on_request
         self._respond = respond
         self._created = 0
@@ -37,15 +47,19 @@ class PracticeApi:
     def answer(self, request: RequestSeen) -> Reply:
         if request.path == STATS_PATH:
             return self._stats()
-        if request.path == API_PATH:
-            self._tally.requests += 1
-        if self._on_request is not None:
-            self._on_request(request)
+        self.receive(request)
         if self._respond is not None:
             scripted = self._respond(request)
             if scripted is not None:
                 return scripted
         return self.usual_answer(request)
+
+    def receive(self, request: RequestSeen) -> None:
+        """Count and record a request, which `answer` does too; for one that is not to be answered."""
+        if request.path == API_PATH:
+            self._tally.requests += 1
+        if self._on_request is not None:
+            self._on_request(request)
 
     def usual_answer(self, request: RequestSeen) -> Reply:
         """The answer without a script; a 201 uses up an id."""
@@ -64,8 +78,17 @@ class PracticeApi:
 
     def _stats(self) -> Reply:
         tally = self._tally
-        return json_reply(
-            200,
-            b'{"connections": %d, "requests": %d, "handshakes": %d}'
-            % (tally.connections, tally.requests, tally.handshakes),
+        stats = b'"connections": %d, "requests": %d, "handshakes": %d' % (
+            tally.connections,
+            tally.requests,
+            tally.handshakes,
         )
+        if self._ledger is not None:
+            counts = self._ledger.counts
+            stats += b', "processed": %d, "duplicates": %d, "replayed": %d, "faults": %s' % (
+                counts.processed,
+                counts.duplicates,
+                counts.replayed,
+                msgspec.json.encode(counts.faults),
+            )
+        return json_reply(200, b"{%s}" % stats)

@@ -28,6 +28,8 @@ class State(enum.Enum):
     ACCEPTED = "accepted"
     """Over TLS, the handshake is under way."""
     OPEN = "open"
+    SILENT = "silent"
+    """Nothing is ever answered; what arrives is thrown away until the client closes."""
     LINGERING = "lingering"
     """The last answer is written; what still arrives is thrown away until the client closes.
 
@@ -91,12 +93,7 @@ class Connection(asyncio.Protocol):
         for request in self._reader.receive(data):
             if not self._serve(request):
                 return
-        refusal = self._reader.refusal
-        if refusal is not None:
-            self._transport.write(render(refusal, connection=b"close"))
-            self._linger()
-        elif self._reader.take_go_ahead():
-            self._transport.write(_GO_AHEAD)
+        self._answer_reader()
 
     def pause_writing(self) -> None:
         # A client that does not read its answers may not send further requests.
@@ -116,13 +113,19 @@ class Connection(asyncio.Protocol):
 
         Over TLS the client is still told that this is the end.
         """
-        if self._state is State.ACCEPTED:
-            self._settle()
-        elif self._state is not State.CLOSED:
+        if self._state is not State.CLOSED:
             self._state = State.CLOSING
             self._transport.close()
             self._transport.abort()
             await self.closed.wait()
+
+    def give_up(self) -> None:
+        """It never came about, or its server stopped in that instant; the loop closes the socket.
+
+        uvloop then does not tell that it did, even if it told that the connection was made.
+        """
+        if self._state is not State.CLOSED:
+            self._settle()
 
     def _settle(self) -> None:
         self._state = State.CLOSED
@@ -134,8 +137,11 @@ class Connection(asyncio.Protocol):
         """Answer one request; False if the connection takes no more."""
         looks = request.path == STATS_PATH
         if looks is not self._only_looked:
-            self._note_look(request, looks)
-        reply = self._answer(request)
+            self._note_look(request.request_on_connection, looks)
+        return self._send(request, self._answer(request))
+
+    def _send(self, request: RequestSeen, reply: Reply) -> bool:
+        """Write the answer to a request; False if the connection takes no more."""
         client_closes = not request.keep_alive and reply.raw is None
         if client_closes or reply.after is After.CLOSE:
             announced = b"close"
@@ -146,17 +152,32 @@ class Connection(asyncio.Protocol):
             self._transport.write(answer)
         if reply.after is After.KEEP and not client_closes:
             return True
-        if reply.after is After.RESET:
-            self._reset()
-        elif reply.after is After.DROP or client_closes:
-            self._close()
+        if client_closes and reply.after is not After.RESET:
+            self._end(After.DROP)
         else:
-            self._linger()
+            self._end(reply.after)
         return False
 
-    def _note_look(self, request: RequestSeen, looks: bool) -> None:
+    def _answer_reader(self) -> None:
+        """Say what has to be said about a request that is not complete."""
+        refusal = self._reader.refusal
+        if refusal is not None:
+            self._transport.write(render(refusal, connection=b"close"))
+            self._linger()
+        elif self._reader.take_go_ahead():
+            self._transport.write(_GO_AHEAD)
+
+    def _end(self, how: After) -> None:
+        if how is After.RESET:
+            self._reset()
+        elif how is After.DROP:
+            self._close()
+        elif how is After.CLOSE:
+            self._linger()
+
+    def _note_look(self, request_on_connection: int, looks: bool) -> None:
         """Keep a connection out of the counts for as long as all it did was to look at them."""
-        if looks and request.request_on_connection > 1:
+        if looks and request_on_connection > 1:
             return
         self._only_looked = looks
         change = -1 if looks else 1

@@ -22,11 +22,15 @@ PAUSE_SECONDS = 0.5
 
 
 class Listener:
-    """Accepts on one bound socket from `start` until `close`."""
+    """Accepts on one bound socket from `start` until `close`.
+
+    In between it may `pause` or `refuse`, until the next `start`.
+    """
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
         self._socket = sock
+        self._refuses = False
         self._loop = asyncio.get_running_loop()
         self._resume: asyncio.TimerHandle | None = None
 
@@ -36,13 +40,45 @@ class Listener:
         return 0 if self._socket.family == socket.AF_UNIX else int(self._socket.getsockname()[1])
 
     def start(self, on_accept: Callable[[socket.socket], None]) -> None:
+        if self._refuses:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self._socket.listen(BACKLOG)
+            self._refuses = False
         self._loop.add_reader(self._socket, self._accept, on_accept)
 
-    def close(self) -> None:
-        """Stop listening; a unix socket's path is removed."""
+    def pause(self) -> None:
+        """Accept none: the kernel completes up to BACKLOG connections, and there they wait."""
         if self._resume is not None:
             self._resume.cancel()
         self._loop.remove_reader(self._socket)
+
+    def refuse(self) -> None:
+        """Let the kernel refuse connections, and reset those that wait.
+
+        The address stays taken: a socket that is bound but does not listen has it meanwhile.  Raises
+        OSError if another process took it in the instant between.
+        """
+        if self._refuses:
+            return
+        self.pause()
+        address, family = self._socket.getsockname(), self._socket.family
+        self._close_socket()
+        self._socket = socket.socket(family, socket.SOCK_STREAM)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        self._socket.setblocking(False)
+        self._socket.bind(address)
+        # It was needed to bind beside the connections still open; left on, it would let others in.
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+        self._refuses = True
+
+    def close(self) -> None:
+        """Stop listening; a unix socket's path is removed."""
+        self.pause()
+        self._close_socket()
+
+    def _close_socket(self) -> None:
         if self._socket.family == socket.AF_UNIX:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self._socket.getsockname())

@@ -7,10 +7,13 @@ Host field, versions, expectations, and the end of the connection.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import httptools
 
 from livepost.rehearsal.reply import After, Reply, error_reply
 from livepost.rehearsal.request import RequestSeen
+from livepost.wire.message import Fields
 
 MAX_HEAD_BYTES = 64 * 1024
 MAX_BODY_BYTES = 64 * 1024 * 1024
@@ -64,7 +67,7 @@ class RequestReader:
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserCallbackError:
-            if self.refusal is None:
+            if not self._ended:
                 raise
         except httptools.HttpParserError as error:
             if not self._ended:
@@ -181,3 +184,29 @@ class RequestReader:
         self._ended = True
         self._go_ahead_due = False
         return _Refused(reason)
+
+
+class HeadReader(RequestReader):
+    """A RequestReader that shows each head before its body is read.
+
+    `on_head` is called with method, target, path and fields; if it returns True, the reading ends
+    there, as after a refusal.
+    """
+
+    def __init__(
+        self,
+        connection: int,
+        on_head: Callable[[bytes, bytes, bytes, Fields], bool],
+        *,
+        max_head_bytes: int = MAX_HEAD_BYTES,
+        max_body_bytes: int = MAX_BODY_BYTES,
+    ) -> None:
+        super().__init__(connection, max_head_bytes=max_head_bytes, max_body_bytes=max_body_bytes)
+        self._on_head = on_head
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        if self._on_head(self._parser.get_method(), self._target, self._path, tuple(self._headers)):
+            self._ended = True
+            self._go_ahead_due = False
+            raise _Refused("stopped at the head")

@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+from livepost.cli.fault_grammar import _FIELD_OF_OPTION, _WHEN_OPTIONS, parse_rule
+from livepost.cli.fault_help import EXAMPLES, table_of_faults
+from livepost.rehearsal.faults import TRAITS, FaultKind
+
+TABLE = table_of_faults()
+ROWS = [line.split(maxsplit=2) for line in TABLE.splitlines() if line.startswith("  ")]
+
+
+def test_every_kind_is_explained_with_whether_it_processes() -> None:
+    for kind, traits in TRAITS.items():
+        if kind is not FaultKind.STATUS:
+            assert [kind.value, "yes" if traits.processed else "no", traits.does] in ROWS
+
+
+def test_every_option_is_explained() -> None:
+    when_and_how = TABLE.partition("when and how:")[2]
+    words = when_and_how.replace("=", " ").split()
+    assert [option for option in (*_WHEN_OPTIONS, *_FIELD_OF_OPTION) if option not in words] == []
+
+
+def test_the_examples_can_be_used() -> None:
+    for example in EXAMPLES:
+        parse_rule(example)
+        assert f"--fail {example}" in TABLE
+
+
+def test_it_fits_on_a_terminal() -> None:
+    assert max(map(len, TABLE.splitlines())) <= 80
