@@ -41,12 +41,11 @@ class Interrupts:
         loop = asyncio.get_running_loop()
         thread = threading.Thread(target=self._watch, args=(loop,), name="livepost-signals", daemon=True)
         # Blocked for this thread and all there will be, so that only the one that waits gets them.  A
-        # thread that was there before may get one instead; then Python calls the handler.
+        # thread that was there before may get one instead; then the loop is woken.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-        handlers = {
-            number: signal.signal(number, lambda came, _: self._handle(loop, signal.Signals(came)))
-            for number in _SIGNALS
-        }
+        handlers = {number: signal.getsignal(number) for number in _SIGNALS}
+        for number in _SIGNALS:
+            loop.add_signal_handler(number, self._handle, loop, number)
         try:
             thread.start()
             yield
@@ -58,6 +57,7 @@ class Interrupts:
                 self._was_woken.set()
                 thread.join()
             for number, handler in handlers.items():
+                loop.remove_signal_handler(number)
                 signal.signal(number, handler)
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
