@@ -111,6 +111,8 @@ def test_without_a_time_the_window_of_the_policy_counts() -> None:
     assert pause(policy, 'ratelimit: "hour";r=0', status=200) == pytest.approx(3.6)
     assert hint(200, 'ratelimit: "hour";r=0') is None
     assert hint(200, 'ratelimit: "hour";r=5') is None
+    assert hint(200, 'ratelimit-policy: "hour";w=3600', 'ratelimit: "hour";r=0') is None
+    assert hint(200, 'ratelimit-policy: "hour";q=0;w=3600', 'ratelimit: "hour";r=0') is None
     assert hint(200, 'ratelimit: "hour";t=5') is None
 
 
