@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from livepost import config
+from livepost import config, policy
 from livepost.config import (
     DeliveryOptions,
     InputOptions,
@@ -16,12 +16,14 @@ from livepost.config import (
     TlsOptions,
 )
 from livepost.errors import ConfigurationError
+from livepost.policy import OrderOptions, OutcomeOptions, PaceOptions, RetryOptions
 from livepost.target import parse_target
 
 GROUPS = [
     kind
-    for kind in vars(config).values()
-    if dataclasses.is_dataclass(kind) and kind.__module__ == config.__name__
+    for module in (config, policy)
+    for kind in vars(module).values()
+    if dataclasses.is_dataclass(kind) and kind.__module__ == module.__name__
 ]
 
 
@@ -51,6 +53,21 @@ def test_the_defaults_are_the_documented_ones() -> None:
     assert options.tls == TlsOptions(insecure=False, cacert=None, cert=None, key=None)
     assert options.input.max_record_bytes == 16 * 1024**2
     assert options.max_response_bytes == 1024**2
+    assert options.outcome == OutcomeOptions(success_on="", reject_on="", retry_on="", location=False)
+    assert dataclasses.asdict(options.retry) == {
+        "retry": 10,
+        "retry_max_time": None,
+        "idempotency_key": None,
+        "idempotency_key_format": "quoted",
+        "at_least_once": False,
+    }
+    assert dataclasses.asdict(options.pace) == {
+        "rate": None,
+        "max_retry_after": 600.0,
+        "give_up_after": 3600.0,
+        "start_timeout": 10.0,
+    }
+    assert options.order == OrderOptions(ordered=False, order_key=None, on_key_failure="stop")
 
 
 def test_by_default_no_idle_connection_is_thrown_away() -> None:
@@ -96,6 +113,26 @@ def test_only_what_may_be_unlimited_may_be_none() -> None:
             InputOptions,
             {"input_format": "csv"},
             "there is no input format csv / use ndjson or json",
+        ),
+        (RetryOptions, {"retry": -1}, "retry is -1 / it must be at least 0"),
+        (RetryOptions, {"retry_max_time": 0.0}, "retry max time is 0.0 / it must be above 0"),
+        (
+            RetryOptions,
+            {"idempotency_key_format": "bare"},
+            "there is no idempotency key format bare / use quoted or raw",
+        ),
+        (PaceOptions, {"max_retry_after": 0.0}, "max retry after is 0.0 / it must be above 0"),
+        (PaceOptions, {"give_up_after": -1.0}, "give up after is -1.0 / it must be above 0"),
+        (PaceOptions, {"start_timeout": 0.0}, "start timeout is 0.0 / it must be above 0"),
+        (
+            OrderOptions,
+            {"ordered": True, "order_key": "/id"},
+            "--ordered and --order-key exclude each other / give one of them",
+        ),
+        (
+            OrderOptions,
+            {"on_key_failure": "ignore"},
+            "a failure cannot be handled by ignore / use skip or stop",
         ),
         (
             ShowOptions,

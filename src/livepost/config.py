@@ -1,5 +1,7 @@
 """Everything a user can choose, once: the command line is generated from these fields.
 
+What concerns retries, pace and order stands in `policy`.
+
 Each field's metadata holds its flags and its help; defaults are documented by being here.  `None`
 always means "no limit" or "not set", and 0 is never a special value.
 """
@@ -7,35 +9,11 @@ always means "no limit" or "not set", and 0 is never a special value.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from livepost.errors import ConfigurationError
+from livepost.option import at_least, option, positive
+from livepost.policy import OrderOptions, OutcomeOptions, PaceOptions, RetryOptions
 from livepost.target import Target
-
-
-def option(
-    default: Any, *flags: str, help: str, metavar: str = "", unit: str = "", secret: bool = False
-) -> Any:
-    """A dataclass field with its command-line spelling; without flags it is for the library only.
-
-    `unit`, seconds or bytes, may be written as a person would: 2m, 16MiB.  `secret` keeps it out of reprs.
-    """
-    metadata = {"flags": flags, "help": help, "metavar": metavar, "unit": unit}
-    return field(default=default, repr=not secret, metadata=metadata)
-
-
-def _at_least(smallest: float, **values: float | None) -> None:
-    for name, value in values.items():
-        if value is not None and not value >= smallest:
-            raise ConfigurationError(
-                f"{name.replace('_', ' ')} is {value}", f"it must be at least {smallest:g}"
-            )
-
-
-def _positive(**values: float | None) -> None:
-    for name, value in values.items():
-        if value is not None and not 0 < value < float("inf"):
-            raise ConfigurationError(f"{name.replace('_', ' ')} is {value}", "it must be above 0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +51,8 @@ class Limits:
     )
 
     def __post_init__(self) -> None:
-        _at_least(1, connections=self.max_conns_per_host)
-        _at_least(0, max_idle=self.max_idle_conns_per_host, max_idle_conns=self.max_idle_conns)
+        at_least(1, connections=self.max_conns_per_host)
+        at_least(0, max_idle=self.max_idle_conns_per_host, max_idle_conns=self.max_idle_conns)
 
     @property
     def idle_per_host(self) -> int:
@@ -125,7 +103,7 @@ class Timeouts:
     )
 
     def __post_init__(self) -> None:
-        _positive(
+        positive(
             connect_timeout=self.connect_timeout,
             max_time=self.max_time,
             idle_timeout=self.idle_conn_timeout,
@@ -199,7 +177,7 @@ class InputOptions:
     )
 
     def __post_init__(self) -> None:
-        _at_least(1, max_record_bytes=self.max_record_bytes)
+        at_least(1, max_record_bytes=self.max_record_bytes)
         if self.input_format not in ("auto", "ndjson", "json"):
             raise ConfigurationError(f"there is no input format {self.input_format}", "use ndjson or json")
 
@@ -215,11 +193,15 @@ class DeliveryOptions:
     tls: TlsOptions = TlsOptions()
     route: RouteOptions = RouteOptions()
     input: InputOptions = InputOptions()
+    outcome: OutcomeOptions = field(default_factory=OutcomeOptions)
+    retry: RetryOptions = field(default_factory=RetryOptions)
+    pace: PaceOptions = field(default_factory=PaceOptions)
+    order: OrderOptions = field(default_factory=OrderOptions)
     max_response_bytes: int = 1024 * 1024
     """Longer answers are cut off and end their connection; a hostile server can claim this much on each."""
 
     def __post_init__(self) -> None:
-        _at_least(1, max_response_bytes=self.max_response_bytes)
+        at_least(1, max_response_bytes=self.max_response_bytes)
         if self.route.unix_socket is not None and self.route.proxy:
             raise ConfigurationError("--unix-socket and --proxy exclude each other", "give one of them")
 

@@ -4,6 +4,7 @@
     ├── ConfigurationError   the request itself cannot work: fix the command, nothing was sent
     ├── InputError           the records cannot be read (any further)
     ├── OutputError          what the run has to say cannot be written (any further)
+    ├── DestinationError     the target takes nothing (any more): resume when it does
     └── DialError            no connection to the target could be made
         └── PermanentDialError   and trying again will not help (certificate, unknown name)
 
@@ -36,6 +37,10 @@ class InputError(LivepostError):
 
 class OutputError(LivepostError):
     """Receipts cannot be written any further: the disk is full, or their reader has gone."""
+
+
+class DestinationError(LivepostError):
+    """The target was reached but takes nothing, or nothing any more; what is unsent can be sent later."""
 
 
 class DialError(LivepostError):

@@ -19,8 +19,12 @@ from livepost.config import (
     TlsOptions,
 )
 from livepost.errors import ConfigurationError
+from livepost.policy import OrderOptions, OutcomeOptions, PaceOptions, RetryOptions
 
-GROUPS = (RequestOptions, Limits, Timeouts, TlsOptions, RouteOptions, InputOptions, ShowOptions)
+GROUPS = (
+    *(RequestOptions, OutcomeOptions, RetryOptions, PaceOptions, OrderOptions),
+    *(Limits, Timeouts, TlsOptions, RouteOptions, InputOptions, ShowOptions),
+)
 
 
 def options(kind: type[Any], *arguments: str) -> Any:
@@ -56,6 +60,11 @@ def test_every_field_can_be_given() -> None:
         *("--resolve", "h:1:::1", "--resolve", "h:2:1.2.3.4"),
         *("--max-record-bytes", "1M", "--input-format", "json"),
         *("-o", "out", "--json", "--progress", "none"),
+        *("--success-on", "304", "--reject-on", "503", "--retry-on", "5xx", "-L"),
+        *("--retry", "3", "--retry-max-time", "5m", "--idempotency-key=X-Key", "--at-least-once"),
+        *("--idempotency-key-format", "raw"),
+        *("--rate", "10/s", "--max-retry-after", "1m", "--give-up-after", "none", "--start-timeout", "1m"),
+        *("--order-key", "/id", "--on-key-failure", "skip"),
     ]
     assert options(RequestOptions, *every) == RequestOptions("PUT", ("A:1", "B:2"))
     assert options(Limits, *every) == Limits(7, 3, None, True)
@@ -64,10 +73,25 @@ def test_every_field_can_be_given() -> None:
     assert options(RouteOptions, *every) == RouteOptions(True, "http://p", "sock", ("h:1:::1", "h:2:1.2.3.4"))
     assert options(InputOptions, *every) == InputOptions(1048576, "json")
     assert options(ShowOptions, *every) == ShowOptions("out", True, "none")
-    flags = {word for word in every if word.startswith("-")} | {"-X", "--request"}
+    assert options(OutcomeOptions, *every) == OutcomeOptions("304", "503", "5xx", True)
+    assert options(RetryOptions, *every) == RetryOptions(3, 300.0, "X-Key", "raw", True)
+    assert options(PaceOptions, *every) == PaceOptions("10/s", 60.0, None, 60.0)
+    assert options(OrderOptions, *every) == OrderOptions(False, "/id", "skip")
+    assert options(OrderOptions, "--ordered") == OrderOptions(ordered=True)
+    flags = {word.partition("=")[0] for word in [*every, "--ordered"] if word[:1] == "-"} | {
+        "-X",
+        "--request",
+    }
     for kind in GROUPS:
         for field in dataclasses.fields(kind):
             assert not field.metadata["flags"] or flags & set(field.metadata["flags"]), field.name
+
+
+def test_no_two_options_are_parsed_into_one_name() -> None:
+    names = [
+        field.name for kind in GROUPS for field in dataclasses.fields(kind) if field.metadata.get("flags")
+    ]
+    assert len(names) == len(set(names)) >= 35
 
 
 def test_none_means_no_limit_where_there_may_be_none() -> None:
@@ -85,6 +109,14 @@ def test_an_empty_proxy_is_not_the_default() -> None:
 def test_files_and_options_come_in_any_order() -> None:
     given = make_parser().parse(["a", "--json", "-", "--to", "http://x", "b"])
     assert (given.files, given.to) == (["a", "-", "b"], "http://x")
+
+
+def test_a_key_without_a_name_leaves_the_file_after_it_a_file() -> None:
+    for arguments in (["--idempotency-key", "a"], ["a", "--idempotency-key"]):
+        given = make_parser().parse(arguments)
+        assert given.files == ["a"]
+        assert collect(given, RetryOptions).idempotency_key == "Idempotency-Key"
+    assert options(RetryOptions, "--idempotency-key=X-Key", "a").idempotency_key == "X-Key"
 
 
 def test_two_dashes_end_the_options() -> None:

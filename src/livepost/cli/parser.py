@@ -34,10 +34,12 @@ class Parser(argparse.ArgumentParser):
             epilog=epilog,
             allow_abbrev=False,
         )
+        self.bare_values: dict[str, str] = {}
+        """What a flag means that stands without a value: a value is only taken after an equals sign."""
 
     def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
         """Parse, options and files in any order.  Raises ConfigurationError."""
-        namespace, unknown = self.parse_known_intermixed_args(arguments)
+        namespace, unknown = self.parse_known_intermixed_args(self._with_bare_values(arguments))
         if unknown:
             self.error(self._unknown(unknown[0].partition("=")[0]))
         return namespace
@@ -48,6 +50,13 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise ConfigurationError(message, f"see {self.prog} --help")
+
+    def _with_bare_values(self, arguments: Sequence[str]) -> list[str]:
+        # Not argparse's nargs="?", which would take the file after the flag for its value.
+        end = arguments.index("--") if "--" in arguments else len(arguments)
+        values = self.bare_values
+        options = [f"{word}={values[word]}" if word in values else word for word in arguments[:end]]
+        return [*options, *arguments[end:]]
 
     def _unknown(self, option: str) -> str:
         if not option.startswith("-"):
@@ -60,7 +69,7 @@ class Parser(argparse.ArgumentParser):
         return f"there is no option {shown}{suggestion}"
 
 
-def add_options(parser: argparse.ArgumentParser, kind: type[Any]) -> None:
+def add_options(parser: Parser, kind: type[Any]) -> None:
     """Add an option for every field of dataclass `kind` that has flags."""
     title, _, explanation = (kind.__doc__ or "").partition("\n")[0].rstrip(".").partition(": ")
     group = parser.add_argument_group(title, explanation or None)
@@ -70,6 +79,8 @@ def add_options(parser: argparse.ArgumentParser, kind: type[Any]) -> None:
             group.add_argument(
                 *field.metadata["flags"], dest=field.name, **_argument(field, hints[field.name])
             )
+            if field.metadata["bare"]:
+                parser.bare_values |= dict.fromkeys(field.metadata["flags"], field.metadata["bare"])
 
 
 def collect(namespace: argparse.Namespace, kind: type[Options]) -> Options:
@@ -103,7 +114,7 @@ def _argument(field: dataclasses.Field[Any], hint: Any) -> dict[str, Any]:
 def _help(field: dataclasses.Field[Any]) -> str:
     text = str(field.metadata["help"]).replace("%", "%%")
     default: Any = field.default
-    if default is None or default is False or default == () or "default" in text:
+    if default is None or default is False or default in ((), "") or "default" in text:
         return text
     if field.metadata["unit"] == "seconds":
         return f"{text} (default: {default:g} s)"

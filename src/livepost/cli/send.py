@@ -30,6 +30,7 @@ from livepost.config import (
 from livepost.deliver import Delivery, Result
 from livepost.errors import ConfigurationError, LivepostError, OutputError
 from livepost.model import State
+from livepost.policy import OrderOptions, OutcomeOptions, PaceOptions, RetryOptions
 from livepost.records.source import FileSource
 from livepost.report.progress import make_progress
 from livepost.report.receipts import Receipts
@@ -37,7 +38,10 @@ from livepost.target import parse_target
 
 _FLUSH_SECONDS = 1.0
 
-_GROUPS = (RequestOptions, Limits, Timeouts, TlsOptions, RouteOptions, InputOptions, ShowOptions)
+_GROUPS = (
+    *(RequestOptions, OutcomeOptions, RetryOptions, PaceOptions, OrderOptions),
+    *(Limits, Timeouts, TlsOptions, RouteOptions, InputOptions, ShowOptions),
+)
 
 _DESCRIPTION = """\
 Deliver every record of FILES to URL over connections that stay live, and say what
@@ -99,6 +103,10 @@ def _delivery_options(given: argparse.Namespace) -> DeliveryOptions:
         tls=collect(given, TlsOptions),
         route=collect(given, RouteOptions),
         input=collect(given, InputOptions),
+        outcome=collect(given, OutcomeOptions),
+        retry=collect(given, RetryOptions),
+        pace=collect(given, PaceOptions),
+        order=collect(given, OrderOptions),
     )
 
 
