@@ -20,7 +20,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "livepost"
 FLOORS = """
 floor | room     | its modules and packages                         | may not import
 ------|----------|--------------------------------------------------|---------------------------------------
-0     | values   | __init__ errors model config events clock target | asyncio socket ssl
+0     | values   | __init__ errors model config events clock target text | asyncio socket ssl
 1     | wire     | wire                                             | asyncio socket ssl time random logging
 2     | net      | net                                              | records delivery runs report
 2     | records  | records                                          | net wire delivery runs
