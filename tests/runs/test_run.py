@@ -234,6 +234,8 @@ def test_how_it_ended_is_written_and_taken_back_when_it_goes_on(path: Path) -> N
     assert manifest.ended.counts == {"delivered": 1, "unsent": 2}
     assert manifest.records == 3
     again = Run.open(path)
+    assert Manifest.read(path / "run.json") == manifest
+    again.reserve(batch(1, 3))
     assert Manifest.read(path / "run.json").ended is None
     assert again.manifest.records == 3
     again.close()

@@ -124,7 +124,8 @@ class Run:
     def open(cls, path: Path, *, answer_bytes: int = 4096, now: WallClock = utc_now) -> Self:
         """Take up the run of an earlier process; `states.recovery` says what that left in flight.
 
-        Compare its `manifest.inputs` (`fingerprint.check_unchanged`) before sending anything.
+        Compare its `manifest.inputs` (`fingerprint.check_unchanged`) before sending anything.  How it
+        ended before stays written until the first `reserve`.
 
         Raises RunError if it is damaged, no run, of another version, or another process works on it.
         """
@@ -142,9 +143,6 @@ class Run:
             undo.callback(_abandon, states)
             for name in FILE_OF.values():
                 mend(path / name)
-            if manifest.ended is not None:
-                manifest = replace(manifest, ended=None)
-                manifest.write(path / MANIFEST)
             undo.pop_all()
         run = cls(path, lock, manifest, states, spool, Letters(path, answer_bytes=answer_bytes, now=now))
         run._now = now
@@ -156,6 +154,8 @@ class Run:
         with self._writing:
             if self._is_closed:
                 raise OutputError(f"the run {str(self.path)!r} has ended")
+            if self.manifest.ended is not None:
+                self._write_manifest(ended=None)
             if self.spool is not None:
                 if not self.was_resumed:
                     self.spool.append(batch)
@@ -198,7 +198,7 @@ class Run:
     def stored_letters(self, mark: int) -> Iterator[StoredLetter]:
         """Yield the letters of the records that are REJECTED, or IN_DOUBT, when the first is asked for.
 
-        `states.release` their numbers before they are handed over to be sent again.
+        `reserve` them and `states.release` their numbers before they are handed over to be sent again.
         """
         marks, reserved = self.states.marks, self.states.reserved
         return read_letters(
