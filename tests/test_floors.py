@@ -18,17 +18,17 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "livepost"
 
 FLOORS = """
-floor | room     | its modules and packages                         | may not import
-------|----------|--------------------------------------------------|---------------------------------------
-0     | values   | __init__ errors model config events clock target option policy | asyncio socket ssl
-1     | wire     | wire                                             | asyncio socket ssl time random logging
-2     | net      | net                                              | records delivery runs report
-2     | records  | records                                          | net wire delivery runs
-2     | delivery | delivery                                         | net runs report socket ssl
-2     | runs     | runs                                             | net wire delivery report
-2     | report   | report                                           | net delivery runs
-3     | whole    | deliver client probe rehearsal adapters          | cli
-4     | cli      | cli __main__                                     | wire net delivery
+floor | room     | its modules and packages                                                 | may not import
+------|----------|--------------------------------------------------------------------------|----------------------------------------
+0     | values   | __init__ clock config errors events mark model option policy target text | asyncio socket ssl
+1     | wire     | wire                                                                     | asyncio socket ssl time random logging
+2     | net      | net                                                                      | records delivery runs report
+2     | records  | records                                                                  | net wire delivery runs
+2     | delivery | delivery                                                                 | net runs report socket ssl
+2     | runs     | runs                                                                     | net wire delivery report
+2     | report   | report                                                                   | net delivery runs
+3     | whole    | deliver client probe recording rehearsal adapters                        | cli
+4     | cli      | cli __main__                                                             | wire net delivery
 """
 
 

@@ -2,7 +2,9 @@
 
     LivepostError
     ├── ConfigurationError   the request itself cannot work: fix the command, nothing was sent
+    │   └── RunError             a run directory cannot be used: damaged, in use, of another version
     ├── InputError           the records cannot be read (any further)
+    │   └── InputChangedError    they are not those that the run began with
     ├── OutputError          what the run has to say cannot be written (any further)
     ├── DestinationError     the target takes nothing (any more): resume when it does
     └── DialError            no connection to the target could be made
@@ -31,12 +33,20 @@ class ConfigurationError(LivepostError):
     """The options contradict each other or a value is malformed; nothing was sent."""
 
 
+class RunError(ConfigurationError):
+    """A run directory is damaged, used by another process, no run, or of another version."""
+
+
 class InputError(LivepostError):
     """A file of records cannot be opened, read or decompressed."""
 
 
+class InputChangedError(InputError):
+    """The input is not the one that the run began with, so record numbers mean other records."""
+
+
 class OutputError(LivepostError):
-    """Receipts cannot be written any further: the disk is full, or their reader has gone."""
+    """Receipts or the run directory cannot be written any further: disk full, or their reader gone."""
 
 
 class DestinationError(LivepostError):

@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from livepost.errors import ConfigurationError, OutputError
 from livepost.model import Outcome, Record, Rejection, State
@@ -150,16 +148,6 @@ def test_bodies_are_text_cut_at_the_bound(path: Path, body: bytes, text: str) ->
     receipts.finished(exchange(), DELIVERED, answer(body), 0.1)
     receipts.close()
     assert [line["body"] for line in lines(path)] == [text]
-
-
-@given(body=st.text(), bound=st.integers(0, 20))
-def test_a_cut_body_is_as_much_of_the_answer_as_fits(body: str, bound: int) -> None:
-    receipts = Receipts(os.devnull, body_bytes=bound)
-    cut = receipts._text(body.encode())
-    receipts.close()
-    assert body.startswith(cut)
-    assert len(cut.encode()) <= bound
-    assert cut == body or len(body[: len(cut) + 1].encode()) > bound
 
 
 def test_a_file_name_that_is_not_utf8_does_not_stop_the_receipts(receipts: Receipts, path: Path) -> None:

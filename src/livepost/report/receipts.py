@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import errno
 import os
 import select
@@ -13,6 +12,7 @@ import msgspec
 
 from livepost.errors import ConfigurationError, OutputError
 from livepost.model import Outcome, Record, Rejection, State
+from livepost.text import as_text, without_surrogates
 from livepost.wire.message import Exchange, Response
 
 STDOUT = "-"
@@ -96,7 +96,7 @@ class Receipts:
                 exchange.attempts,
                 exchange.connection or None,
                 exchange.request_on_connection > 1,
-                None if response is None else self._text(response.body),
+                None if response is None else as_text(response.body, self._body_bytes),
                 None if outcome.state is _DELIVERED and response and response.complete else outcome.reason,
                 record.source,
                 record.line,
@@ -149,17 +149,10 @@ class Receipts:
         try:
             self._encode_into(receipt, buffer, start)
         except UnicodeEncodeError:
-            # A file name that is not UTF-8 reaches Python with lone surrogates in it.
-            self._encode_into(_without_surrogates(receipt), buffer, start)
+            self._encode_into(_encodable(receipt), buffer, start)
         buffer += b"\n"
         if len(buffer) >= _BUFFER_BYTES:
             self.flush()
-
-    def _text(self, body: bytes) -> str:
-        if len(body) <= self._body_bytes:
-            return body.decode("utf-8", "replace")
-        # Not final, so that a character cut in two is left out instead of replaced.
-        return codecs.getincrementaldecoder("utf-8")("replace").decode(body[: self._body_bytes])
 
     def _let_go(self) -> None:
         file, self._file = self._file, None
@@ -208,13 +201,9 @@ def _write_all(file: int, data: bytearray) -> None:
             select.select((), (file,), ())
 
 
-def _without_surrogates(receipt: Receipt) -> Receipt:
+def _encodable(receipt: Receipt) -> Receipt:
     return msgspec.structs.replace(
         receipt,
-        source=_clean(receipt.source),
-        reason=None if receipt.reason is None else _clean(receipt.reason),
+        source=without_surrogates(receipt.source),
+        reason=None if receipt.reason is None else without_surrogates(receipt.reason),
     )
-
-
-def _clean(text: str) -> str:
-    return text.encode("utf-8", "replace").decode()

@@ -1,0 +1,102 @@
+"""What a resumed run still has to do, decided as its input is read again."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+
+from livepost.model import Record, Rejection
+from livepost.runs.letter_reader import lettered, read_letters
+from livepost.runs.letters import FILE_OF, Letters
+from livepost.runs.marks import DELIVERED, IN_DOUBT, IN_FLIGHT, UNSENT
+from livepost.runs.numbers import NumberSet
+from livepost.runs.run import Run
+
+_BATCH_RECORDS = 100
+_INTERRUPTED = "in flight when the run was interrupted"
+_RESTARTED = "may have been in flight when the machine stopped"
+_LETTER_LOST = "the reason was lost when the run was interrupted"
+
+
+class Resumption:
+    """Leaves out of the input what an earlier process settled.  Belongs to the reading thread.
+
+    A record that may have been in flight is in doubt now, with a letter, or, if `resend` because the
+    policy makes that safe, it is sent again.  A record whose letter a crash has taken gets one.
+
+    Pass every batch through `remaining` after `Run.reserve`, and call `close` at the end.  Both raise
+    OutputError.
+    """
+
+    def __init__(self, run: Run, *, resend: bool) -> None:
+        self._states = run.states
+        self._resend = resend
+        self._reason = _RESTARTED if run.states.recovery.restarted else _INTERRUPTED
+        # Not the run's, which belong to the loop's thread; both append whole lines.
+        self._letters = Letters(run.path)
+        self._lettered = {mark: lettered(run.path / name) for mark, name in FILE_OF.items()}
+        self.put_in_doubt = 0
+        """Records that were in flight and are in doubt now."""
+
+    def remaining(self, batch: list[Record | Rejection]) -> list[Record | Rejection]:
+        """Return what of this batch is to be sent, or to be rejected."""
+        marks = self._states.marks
+        if not bytes(marks[batch[0].number : batch[-1].number + 1]).strip(b"\0"):
+            return batch
+        rest = [item for item in batch if self._remains(item, marks[item.number])]
+        # Before the next batch, which may let go of the segment that this one came from.
+        self._letters.flush()
+        return rest
+
+    def close(self) -> None:
+        self._letters.close()
+
+    def _remains(self, item: Record | Rejection, mark: int) -> bool:
+        if mark == DELIVERED:
+            return False
+        if mark in FILE_OF:
+            if item.number not in self._lettered[mark]:
+                reason = item.reason if isinstance(item, Rejection) else _LETTER_LOST
+                self._letters.write(mark, item, reason, attempts=None)
+            return False
+        if mark == UNSENT or self._resend or isinstance(item, Rejection):
+            return True
+        self._letters.write(IN_DOUBT, item, self._reason, attempts=None)
+        self._states.marks[item.number] = IN_DOUBT
+        self.put_in_doubt += 1
+        return False
+
+
+def kept_batches(run: Run) -> Generator[list[Record | Rejection], None, None]:
+    """Yield what a run has kept of an input that cannot be read twice, in batches for `Resumption.remaining`.
+
+    That is its spool, and those records that were taken back to be sent again (`States.release`) and
+    did not come to an end: their letters hold them.  Raises RunError.
+    """
+    if run.spool is None:
+        return
+    seen = NumberSet()
+    for batch in run.spool.batches():
+        for item in batch:
+            seen.add(item.number)
+        yield batch
+    batch = []
+    for record in _taken_back(run, seen):
+        batch.append(record)
+        if len(batch) == _BATCH_RECORDS:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _taken_back(run: Run, seen: NumberSet) -> Iterator[Record]:
+    marks, reserved = run.states.marks, run.states.reserved
+
+    def is_open(number: int) -> bool:
+        return number <= reserved and marks[number] in (UNSENT, IN_FLIGHT) and number not in seen
+
+    for name in FILE_OF.values():
+        for letter in read_letters(run.path / name, is_open):
+            if letter.body is not None and letter.number not in seen:
+                seen.add(letter.number)
+                yield Record(letter.number, letter.body, letter.source, letter.line)

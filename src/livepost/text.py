@@ -1,0 +1,24 @@
+"""Text for people and for JSON, made from what may not be text."""
+
+from __future__ import annotations
+
+import codecs
+
+
+def as_text(body: bytes, most_bytes: int) -> str:
+    """The first `most_bytes` of `body` as text.
+
+    What is not UTF-8 becomes U+FFFD; a character that the bound cuts in two is left out.
+    """
+    if len(body) <= most_bytes:
+        return body.decode("utf-8", "replace")
+    # Not final, so that a character cut in two is left out instead of replaced.
+    return codecs.getincrementaldecoder("utf-8")("replace").decode(body[:most_bytes])
+
+
+def without_surrogates(text: str) -> str:
+    """`text` with `?` for what cannot be encoded.
+
+    A file name that is not UTF-8 reaches Python with lone surrogates in it.
+    """
+    return text.encode("utf-8", "replace").decode()

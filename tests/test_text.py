@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from livepost.text import as_text, without_surrogates
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        (b"12345", "12345"),
+        (b"123456789", "12345"),
+        ("1234é".encode(), "1234"),
+        ("123é5".encode(), "123é"),
+        (b"\xff\xfe", "��"),
+        (b"", ""),
+    ],
+)
+def test_a_body_is_text_cut_at_the_bound(body: bytes, text: str) -> None:
+    assert as_text(body, 5) == text
+
+
+@given(body=st.text(), bound=st.integers(0, 20))
+def test_a_cut_body_is_as_much_of_it_as_fits(body: str, bound: int) -> None:
+    cut = as_text(body.encode(), bound)
+    assert body.startswith(cut)
+    assert len(cut.encode()) <= bound
+    assert cut == body or len(body[: len(cut) + 1].encode()) > bound
+
+
+def test_a_name_that_is_not_utf8_can_be_encoded() -> None:
+    assert without_surrogates(os.fsdecode(b"caf\xe9.ndjson")) == "caf?.ndjson"
+    assert without_surrogates("café") == "café"
