@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from queue import SimpleQueue
 
-from livepost.runs.marks import DELIVERED, IN_FLIGHT
+from livepost.mark import DELIVERED, IN_FLIGHT
 from livepost.runs.states import States
 
 BATCH = 330

@@ -65,8 +65,8 @@ class Log:
     def rejected(self, rejection: Rejection) -> None:
         self._tell(f"{rejection.number} rejected: {rejection.reason}")
 
-    def unsent(self, record: Record) -> None:
-        self._tell(f"{record.number} unsent")
+    def left(self, record: Record, outcome: Outcome) -> None:
+        self._tell(f"{record.number} {outcome.state.value}")
 
     def _tell(self, words: str) -> None:
         self.told.append(words)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -18,17 +18,18 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "livepost"
 
 FLOORS = """
-floor | room     | its modules and packages                                                 | may not import
-------|----------|--------------------------------------------------------------------------|----------------------------------------
-0     | values   | __init__ clock config errors events mark model option policy target text | asyncio socket ssl
-1     | wire     | wire                                                                     | asyncio socket ssl time random logging
-2     | net      | net                                                                      | records delivery runs report
-2     | records  | records                                                                  | net wire delivery runs
-2     | delivery | delivery                                                                 | net runs report socket ssl
-2     | runs     | runs                                                                     | net wire delivery report
-2     | report   | report                                                                   | net delivery runs
-3     | whole    | deliver client probe recording rehearsal adapters                        | cli
-4     | cli      | cli __main__                                                             | wire net delivery
+floor | room     | its modules and packages                          | may not import
+------|----------|---------------------------------------------------|---------------------------------------
+0     | values   | __init__ clock config errors events mark model    | asyncio socket ssl
+      |          | option policy target text                         |
+1     | wire     | wire                                              | asyncio socket ssl time random logging
+2     | net      | net                                               | records delivery runs report
+2     | records  | records                                           | net wire delivery runs
+2     | delivery | delivery                                          | net runs report socket ssl
+2     | runs     | runs                                              | net wire delivery report
+2     | report   | report                                            | net delivery runs
+3     | whole    | deliver client probe recording rehearsal adapters | cli
+4     | cli      | cli __main__                                      | wire net delivery
 """
 
 
@@ -40,12 +41,19 @@ class Room:
     forbidden: frozenset[str]
 
 
-def _room(row: str) -> Room:
-    floor, name, members, forbidden = (cell.strip() for cell in row.split("|"))
-    return Room(int(floor), name, frozenset(members.split()), frozenset(forbidden.split()))
+def _rooms(rows: list[str]) -> list[Room]:
+    """A row without a floor goes on with the members of the one above it."""
+    rooms: list[Room] = []
+    for row in rows:
+        floor, name, members, forbidden = (cell.strip() for cell in row.split("|"))
+        if floor:
+            rooms.append(Room(int(floor), name, frozenset(members.split()), frozenset(forbidden.split())))
+        else:
+            rooms[-1] = replace(rooms[-1], members=rooms[-1].members | set(members.split()))
+    return rooms
 
 
-ROOMS = [_room(row) for row in FLOORS.strip().splitlines()[2:]]
+ROOMS = _rooms(FLOORS.strip().splitlines()[2:])
 ROOM_OF = {member: room for room in ROOMS for member in room.members}
 
 

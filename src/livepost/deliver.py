@@ -11,16 +11,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
+import time
+import uuid
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import ParamSpec
 
 from livepost.clock import Clock, monotonic
 from livepost.config import DeliveryOptions
+from livepost.delivery.detour import Detours
+from livepost.delivery.policies import Policies
 from livepost.delivery.request import make_request_head
 from livepost.delivery.retry import RetryPolicy
-from livepost.delivery.schedule import DeliveryObserver, Schedule
-from livepost.errors import DialError, LivepostError
+from livepost.delivery.schedule import DeliveryObserver, Lane, Schedule
+from livepost.errors import DialError, LivepostError, PermanentDialError
 from livepost.events import CloseReason
 from livepost.net.connection import Surroundings
 from livepost.net.deadlines import Deadlines
@@ -28,12 +34,17 @@ from livepost.net.dial import Dialer
 from livepost.net.poller import Poller
 from livepost.net.pool import Pool
 from livepost.net.proxy import choose_proxy
+from livepost.net.work import Work
+from livepost.recording import Recording
 from livepost.records.feed import RecordFeed
 from livepost.records.source import Source
 from livepost.report.progress import NoProgress, Progress, Snapshot
 from livepost.report.summary import Summary, summarize
 from livepost.report.tally import Tally, Trouble
+from livepost.runs.run import Run
+from livepost.target import Target
 from livepost.wire.http1 import Http1Machine
+from livepost.wire.message import Exchange
 
 Arguments = ParamSpec("Arguments")
 
@@ -82,20 +93,29 @@ class Delivery:
         observers: Sequence[DeliveryObserver] = (),
         progress: Progress | None = None,
         policy: RetryPolicy | None = None,
+        run: Run | None = None,
         clock: Clock = monotonic,
     ) -> None:
-        proxy = None if options.route.unix_socket else choose_proxy(options.target, options.route.proxy)
-        self._head = make_request_head(options, None if options.target.is_tls else proxy)
-        self._dialer = Dialer(options, proxy, clock)
         self._source = source
         self._options = options
+        self._run = run
+        self._clock = clock
+        proxy = self._proxy_of(options)
+        self._head = make_request_head(options, None if options.target.is_tls else proxy)
+        self._policies = Policies.of(
+            options,
+            self._head,
+            run.manifest.id if run is not None else uuid.uuid4(),
+            now=clock(),
+            wall_clock=time.time,
+            retry=policy,
+        )
+        self._dialer = Dialer(options, proxy, clock)
         self._tally = Tally()
         self._observers: list[DeliveryObserver] = [self._tally]
         for observer in observers:
             self.observe(observer)
         self._progress = progress or NoProgress()
-        self._policy = policy or RetryPolicy()
-        self._clock = clock
         self._error: LivepostError | None = None
         self._crash: Exception | None = None
         self._was_stopped = False
@@ -107,42 +127,31 @@ class Delivery:
 
     async def run(self) -> Result:
         """Deliver everything, or as much as can be."""
-        loop = asyncio.get_running_loop()
-        self._loop = loop
+        self._loop = asyncio.get_running_loop()
         started = self._clock()
-        deadlines = Deadlines(self._clock, loop.call_later)
-        self._feed = RecordFeed(self._source, loop=loop, on_arrival=self._on_arrival)
+        self._feed = RecordFeed(self._source, loop=self._loop, on_arrival=self._on_arrival)
+        retries = self._policies.retries
         self._schedule = Schedule(
             self._feed,
             self._head,
-            self._policy,
+            self._policies,
             self._observers,
+            recorder=None if self._run is None else Recording(self._run, self._went_wrong),
+            detours=Detours(self._options.target, self._head, retries.ready, self._open_lane),
             remind=self._remind,
+            on_failed=self.fail,
             on_finished=self._finished.set,
         )
-        poller = Poller(self._schedule, self._clock, loop)
-        self._pool = Pool(
-            self._dialer,
-            lambda: Http1Machine(max_response_bytes=self._options.max_response_bytes),
-            self._options.limits,
-            Surroundings(self._schedule, self._options.timeouts, deadlines, self._clock, poller, self._tally),
-            loop,
-            redial_delay=self._redial_delay,
-            on_unreachable=self._on_unreachable,
-            on_crash=self._went_wrong,
-        )
-        try:
-            self._feed.start()
-            with self._ticking(started):
-                await self._finished.wait()
-        finally:
-            self._pool.close(
-                CloseReason.STOPPED if self._was_stopped or self._error else CloseReason.FINISHED
-            )
-            await self._pool.wait_closed()
-            poller.close()
-            deadlines.close()
-            self._feed.close()
+        with Deadlines(self._clock, self._loop.call_later) as deadlines:
+            self._deadlines = deadlines
+            self._pools = [self._open_pool(self._dialer, self._schedule)]
+            try:
+                self._feed.start()
+                with self._ticking(started):
+                    await self._finished.wait()
+            finally:
+                await self._close_pools()
+                self._feed.close()
         if self._crash is not None:
             raise self._crash
         summary = summarize(self._tally, read=self._schedule.read, seconds=self._clock() - started)
@@ -150,10 +159,43 @@ class Delivery:
             summary,
             self._error or self._feed.error,
             self._was_stopped,
-            self._pool.opened > 0,
+            self._pools[0].opened > 0,
             self._feed.reached_end,
             tuple(self._tally.troubles),
         )
+
+    @staticmethod
+    def _proxy_of(options: DeliveryOptions) -> Target | None:
+        return None if options.route.unix_socket else choose_proxy(options.target, options.route.proxy)
+
+    def _open_pool(self, dialer: Dialer, work: Work) -> Pool:
+        options = self._options
+        poller = Poller(work, self._clock, self._loop)
+        pool = Pool(
+            dialer,
+            lambda: Http1Machine(max_response_bytes=options.max_response_bytes),
+            options.limits,
+            Surroundings(work, options.timeouts, self._deadlines, self._clock, poller, self._tally),
+            self._loop,
+            redial_delay=lambda error, failures: self._redial_delay(pool, error, failures),
+            on_unreachable=self.fail,
+            on_crash=self._went_wrong,
+        )
+        return pool
+
+    def _open_lane(self, target: Target) -> deque[Exchange]:
+        """Connections to where a redirect leads, and the queue of what they carry."""
+        options = dataclasses.replace(self._options, target=target)
+        queue = self._policies.retries.new_queue()
+        dialer = Dialer(options, self._proxy_of(options), self._clock)
+        self._pools.append(self._open_pool(dialer, Lane(self._schedule, queue)))
+        return queue
+
+    async def _close_pools(self) -> None:
+        for pool in self._pools:
+            pool.close(CloseReason.STOPPED if self._was_stopped or self._error else CloseReason.FINISHED)
+        for pool in self._pools:
+            await pool.wait_closed()
 
     def stop(self) -> None:
         """Take no further records; what is in flight may finish."""
@@ -163,7 +205,8 @@ class Delivery:
     def abort(self) -> None:
         """Close every connection now; what is in flight ends in doubt."""
         self.stop()
-        self._pool.close(CloseReason.STOPPED)
+        for pool in self._pools:
+            pool.close(CloseReason.STOPPED)
 
     def fail(self, error: LivepostError) -> None:
         """End the run early because of `error`; what is in flight may finish."""
@@ -183,21 +226,27 @@ class Delivery:
         self._schedule.stop()
 
     def _on_arrival(self) -> None:
-        self._schedule.check_finished()
-        self._pool.wake()
+        self._schedule.arrived()
+        self._pools[0].wake()
 
     def _remind(self, seconds: float) -> None:
         self._loop.call_later(seconds, self._on_due)
 
     def _on_due(self) -> None:
         self._schedule.release_due(self._clock())
-        self._pool.wake()
+        for pool in self._pools:
+            pool.wake()
 
-    def _redial_delay(self, error: DialError, failures: int) -> float | None:
-        return self._policy.redial_delay(error, failures, was_reached=self._pool.opened > 0)
-
-    def _on_unreachable(self, error: DialError) -> None:
-        self.fail(error)
+    def _redial_delay(self, pool: Pool, error: DialError, failures: int) -> float | None:
+        """How long to leave a target alone that could not be dialled; None to give up."""
+        if isinstance(error, PermanentDialError):
+            return None
+        if pool.alive:
+            return self._policies.retry.redial_delay(failures)
+        gate = self._policies.gate
+        now = self._clock()
+        gate.dial_failed(now)
+        return None if gate.error is not None else gate.next_at(now) - now
 
     def _fraction_read(self) -> float | None:
         total = self._source.bytes_total
@@ -237,7 +286,7 @@ class _Guarded:
         self.finished = _guarded(observer.finished, fail)
         self.retried = _guarded(observer.retried, fail)
         self.rejected = _guarded(observer.rejected, fail)
-        self.unsent = _guarded(observer.unsent, fail)
+        self.left = _guarded(observer.left, fail)
 
 
 def _guarded(call: Callable[Arguments, None], fail: Callable[[Exception], None]) -> Callable[Arguments, None]:

@@ -106,7 +106,7 @@ class PaceOptions:
         help="end the run, to be resumed, when the server took nothing for this long",
     )
     start_timeout: float | None = option(
-        10.0,
+        5.0,
         "--start-timeout",
         metavar="TIME",
         unit="seconds",

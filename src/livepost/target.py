@@ -54,6 +54,11 @@ class Target:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
 
+    @property
+    def origin(self) -> tuple[str, str, int]:
+        """What a connection can serve (RFC 6454 section 4)."""
+        return self.scheme, self.host, self.port
+
     def __str__(self) -> str:
         """The URL without credentials and without the query, which may hold a secret."""
         return f"{self.scheme}://{self.authority}{self.path.partition('?')[0]}"

@@ -14,7 +14,6 @@ from livepost.delivery.classify import (
     Ruling,
     Sign,
     Verdict,
-    classify,
     in_spite_of,
     is_safe_to_repeat,
 )
@@ -235,11 +234,3 @@ def test_only_a_delivery_removes_a_doubt() -> None:
         assert in_spite_of(True, Outcome(state, "status 404")) == Outcome(
             State.IN_DOUBT, "status 404, after an attempt without answer"
         )
-
-
-@pytest.mark.parametrize("status", [300, 404, 429, 500, 503, 600, 999])
-def test_a_schedule_that_never_tries_again_rejects_all_but_2xx(status: int) -> None:
-    assert classify(Response(201, (), b"")) == Outcome(State.DELIVERED, "status 201")
-    assert classify(Response(status, (), b"")) == Outcome(State.REJECTED, f"status {status}")
-    cut = Response(status, (), b"half", complete=False)
-    assert classify(cut) == Outcome(State.REJECTED, f"status {status}, answer cut off")

@@ -110,8 +110,8 @@ def test_a_record_never_fit_to_send(receipts: Receipts, path: Path) -> None:
 def test_unsent_records_tell_how_often_they_were_tried(receipts: Receipts, path: Path) -> None:
     receipts.retried(exchange(1, attempts=1), "connection reset", None, 0.1)
     receipts.retried(exchange(1, attempts=2), "connection reset", None, 0.1)
-    receipts.unsent(exchange(1).record)
-    receipts.unsent(exchange(2).record)
+    receipts.left(exchange(1).record, Outcome(State.UNSENT, "the run ended first"))
+    receipts.left(exchange(2).record, Outcome(State.UNSENT, "the run ended first"))
     receipts.close()
     assert [(line["n"], line["outcome"], line["attempts"]) for line in lines(path)] == [
         (1, "unsent", 2),
@@ -154,7 +154,7 @@ def test_a_file_name_that_is_not_utf8_does_not_stop_the_receipts(receipts: Recei
     name = os.fsdecode(b"caf\xe9.ndjson")
     receipts.rejected(Rejection(1, "users.ndjson", 1, "first"))
     receipts.rejected(Rejection(2, name, 1, f"bad line in {name}"))
-    receipts.unsent(Record(3, b"{}", name, 2))
+    receipts.left(Record(3, b"{}", name, 2), Outcome(State.UNSENT, "the run ended first"))
     receipts.close()
     assert [(line["source"], line["reason"]) for line in lines(path)] == [
         ("users.ndjson", "first"),

@@ -57,8 +57,8 @@ def eventful() -> Summary:
     tally.finished(exchange(), Outcome(State.REJECTED, "gave up"), None, 0.002)
     tally.rejected(Rejection(4, "users.ndjson", 4, "not JSON"))
     tally.finished(exchange(), Outcome(State.IN_DOUBT, "reset"), None, 0.002)
-    tally.unsent(RECORD)
-    tally.unsent(RECORD)
+    tally.left(RECORD, Outcome(State.UNSENT, "the run ended first"))
+    tally.left(RECORD, Outcome(State.UNSENT, "the run ended first"))
     tally.retried(exchange(), "connection reset", None, 0.002)
     for _ in range(3):
         tally.retried(exchange(), "503", answer(503), 0.002)
@@ -242,7 +242,7 @@ def test_the_text_of_one_record() -> None:
 def test_the_text_of_a_run_that_sent_nothing() -> None:
     assert summarize(Tally(), read=0, seconds=1.0).to_text() == "records     none read"
     tally = Tally()
-    tally.unsent(RECORD)
+    tally.left(RECORD, Outcome(State.UNSENT, "the run ended first"))
     tally.dial_failed("connection refused")
     assert summarize(tally, read=1, seconds=1.0).to_text().splitlines() == [
         "records     0 of 1 delivered, 1 unsent",

@@ -69,7 +69,7 @@ def test_a_record_that_was_tried_again_and_then_left_unsent_keeps_its_attempts()
     tally = Tally()
     tally.retried(exchange(), "connection reset", None, 0.1)
     tally.retried(exchange(), "503", answer(503), 0.2)
-    tally.unsent(RECORD)
+    tally.left(RECORD, Outcome(State.UNSENT, "the run ended first"))
     assert records(tally) == (0, 0, 0, 1)
     assert tally.attempts == 2
     assert tally.retries == {"connection reset": 1, "503": 1}

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from livepost.errors import RunError
+from livepost.mark import REJECTED
 from livepost.model import Record
 from livepost.runs.letter_reader import (
     StoredLetter,
@@ -19,7 +20,6 @@ from livepost.runs.letter_reader import (
     read_letters,
 )
 from livepost.runs.letters import Letters
-from livepost.runs.marks import REJECTED
 
 LINE = (
     b'{"n":3,"source":"-","line":9,"reason":"r","status":null,"attempts":1,'

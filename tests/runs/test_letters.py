@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from livepost.errors import OutputError
+from livepost.mark import IN_DOUBT, REJECTED
 from livepost.model import Record, Rejection
 from livepost.runs.letter_reader import read_letters
 from livepost.runs.letters import Letters, mend
-from livepost.runs.marks import IN_DOUBT, REJECTED
 
 NOW = datetime(2026, 11, 22, 16, 18, 26, 500_000, tzinfo=UTC)
 

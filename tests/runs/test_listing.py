@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from livepost.errors import RunError
+from livepost.mark import DELIVERED, IN_FLIGHT
 from livepost.model import Record, Rejection
 from livepost.runs.listing import Activity, BrokenRun, Description, describe, list_runs
-from livepost.runs.marks import DELIVERED, IN_FLIGHT, Counts
+from livepost.runs.marks import Counts
 from livepost.runs.run import Run, new_directory
 
 NOW = datetime(2026, 11, 22, 16, 18, 26, tzinfo=UTC)

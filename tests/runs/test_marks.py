@@ -6,16 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from livepost.runs.marks import (
-    ALL_MARKS,
-    FINAL_MARKS,
-    Counts,
-    Mark,
-    count,
-    first_defect,
-    first_marked,
-    ranges,
-)
+from livepost.mark import ALL_MARKS, FINAL_MARKS, Mark
+from livepost.runs.marks import Counts, count, first_defect, first_marked, ranges
 
 
 def in_chunks(marks: bytes, size: int) -> Iterator[tuple[int, bytes]]:

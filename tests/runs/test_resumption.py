@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from livepost.mark import DELIVERED, IN_DOUBT, IN_FLIGHT, REJECTED, UNSENT, Mark
 from livepost.model import Record, Rejection
-from livepost.runs.marks import DELIVERED, IN_DOUBT, IN_FLIGHT, REJECTED, UNSENT, Mark
 from livepost.runs.resumption import Resumption, kept_batches
 from livepost.runs.run import Run
 

@@ -13,12 +13,13 @@ import pytest
 
 import livepost
 from livepost.errors import ConfigurationError, LivepostError, OutputError, RunError
+from livepost.mark import DELIVERED, IN_DOUBT, IN_FLIGHT, REJECTED, UNSENT
 from livepost.model import Record, Rejection
 from livepost.runs import spool as spool_module
 from livepost.runs.fingerprint import Fingerprint
 from livepost.runs.listing import Activity, describe
 from livepost.runs.manifest import Manifest
-from livepost.runs.marks import DELIVERED, IN_DOUBT, IN_FLIGHT, REJECTED, UNSENT, Counts
+from livepost.runs.marks import Counts
 from livepost.runs.resumption import kept_batches
 from livepost.runs.run import Run, new_directory
 from livepost.runs.states import Recovery

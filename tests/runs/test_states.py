@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from livepost.errors import ConfigurationError, OutputError, RunError
+from livepost.mark import DELIVERED, IN_DOUBT, IN_FLIGHT, REJECTED, UNSENT, Mark
 from livepost.runs import states as module
 from livepost.runs.header import Header
-from livepost.runs.marks import DELIVERED, IN_DOUBT, IN_FLIGHT, REJECTED, UNSENT, Counts, Mark
+from livepost.runs.marks import Counts
 from livepost.runs.states import Recovery, States, current_boot_id, read_counts
 
 RUN = "0b8f1c5e-8a52-4c0e-9d6e-0a8f6a3f1b11"

@@ -81,8 +81,10 @@ class Brake:
     __slots__ = (
         "_blocked_since",
         "_failed_probes",
+        "_first_pause_seconds",
         "_give_up_after",
         "_has_worked",
+        "_longest_pause_seconds",
         "_most_at_once",
         "_opened_at",
         "_start_timeout",
@@ -103,11 +105,15 @@ class Brake:
         *,
         give_up_after: float | None,
         start_timeout: float | None,
+        first_pause_seconds: float = FIRST_PAUSE_SECONDS,
+        longest_pause_seconds: float = LONGEST_PAUSE_SECONDS,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
         self._most_at_once = most_at_once
         self._give_up_after = _NEVER if give_up_after is None else give_up_after
         self._start_timeout = _NEVER if start_timeout is None else start_timeout
+        self._first_pause_seconds = first_pause_seconds
+        self._longest_pause_seconds = longest_pause_seconds
         self._uniform = uniform
         self.state = BrakeState.RELEASED
         self.is_released = True
@@ -159,6 +165,14 @@ class Brake:
         self._under_way += granted
         return granted
 
+    def available(self, now: float) -> int:
+        """How many `allow` would grant at most."""
+        if self.is_released:
+            return self._most_at_once
+        if self.state is BrakeState.PAUSED:
+            return int(now >= self._until)
+        return max(0, self._width - self._under_way) if self.state is not BrakeState.GIVEN_UP else 0
+
     def give_back(self, count: int) -> None:
         """So many that were allowed were not given out after all."""
         self._under_way = max(0, self._under_way - count)
@@ -206,7 +220,11 @@ class Brake:
         """
         if self.is_released or self.state is BrakeState.REOPENING:
             self._pull(now, 0.0)
-        elif self.state is BrakeState.PROBING:
+            return
+        if self.state is BrakeState.PAUSED and now >= self._until:
+            # The dial was the probe.
+            self._move(BrakeState.PROBING)
+        if self.state is BrakeState.PROBING:
             self._probe_failed(now, 0.0)
 
     def pause(self, now: float, seconds: float) -> None:
@@ -271,7 +289,9 @@ class Brake:
 
     def _pause(self, now: float, not_before: float) -> None:
         self._move(BrakeState.PAUSED)
-        bound = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** min(self._failed_probes, 30))
+        bound = min(
+            self._longest_pause_seconds, self._first_pause_seconds * 2.0 ** min(self._failed_probes, 30)
+        )
         self._until = min(now + bound / 2 + self._uniform(0.0, bound / 2), self._deadline)
         self._prolong(now, not_before)
 

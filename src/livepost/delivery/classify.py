@@ -40,7 +40,6 @@ is not rejected.  Whoever tries a record again remembers `leaves_doubt` and ends
 from __future__ import annotations
 
 import enum
-import functools
 
 import msgspec
 
@@ -169,6 +168,11 @@ class Rules:
             (sent, timed_out): self._failure(sent, timed_out) for sent in Sent for timed_out in (False, True)
         }
 
+    @property
+    def named(self) -> frozenset[int]:
+        """Statuses of which the user has said what they mean."""
+        return frozenset(self._chosen)
+
     def of_answer(self, response: Response) -> Ruling:
         """The ruling on an answer: its status alone decides, also where its body was cut off."""
         return (self.of_status if response.complete else self.of_cut_off)[response.status]
@@ -253,19 +257,3 @@ def _chosen(options: OutcomeOptions) -> dict[int, Verdict]:
             chosen[status] = meaning
             said_by[status] = option
     return chosen
-
-
-def classify(response: Response) -> Outcome:
-    """Delivered for 2xx, rejected for every other final status: for a schedule that never tries again.
-
-    The status alone decides: an answer whose body was cut off still said whether the record was
-    taken.
-    """
-    outcome = _outcome(response.status)
-    return outcome if response.complete else Outcome(outcome.state, f"{outcome.reason}, answer cut off")
-
-
-# One value for each status there is, instead of one for each record.
-@functools.cache
-def _outcome(status: int) -> Outcome:
-    return Outcome(State.DELIVERED if 200 <= status < 300 else State.REJECTED, f"status {status}")

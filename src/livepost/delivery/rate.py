@@ -17,6 +17,7 @@ BURST_SECONDS = 0.1
 _WAKE_SECONDS = 0.01
 # What rounding may take from a token that is due.
 _ROUNDING = 1e-6
+_ALL = 2**31
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _RATE = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,12})?) ?/ ?([smhd])")
 _BARE = re.compile(r"[0-9]+(?:\.[0-9]*)?")
@@ -90,6 +91,10 @@ class RateLimiter:
         for bucket in buckets:
             bucket.tokens -= granted
         return granted
+
+    def available(self, now: float) -> int:
+        """How many `allow` would grant at most."""
+        return max(0, min((bucket.fill(now) for bucket in self._buckets(now)), default=_ALL))
 
     def give_back(self, count: int) -> None:
         """So many that were allowed did not start after all."""

@@ -105,7 +105,7 @@ def _redirection(
     method, keeps_body = _method(status, head.method)
     if has_body and not keeps_body and status != _SEE_OTHER:
         return Refusal.LOSES_BODY
-    is_same_origin = _origin(target) == _origin(followed)
+    is_same_origin = target.origin == followed.origin
     fields = head.fields
     if not is_same_origin:
         fields = tuple(field for field in fields if not _CREDENTIAL.search(field[0]))
@@ -138,7 +138,7 @@ def _resolve(location: bytes, target: Target) -> Target | None:
         followed = parse_target(urljoin(_address(target), location.decode("utf-8", "surrogateescape")))
     except (ConfigurationError, ValueError):
         return None
-    authorization = target.authorization if _origin(target) == _origin(followed) else None
+    authorization = target.authorization if target.origin == followed.origin else None
     return dataclasses.replace(followed, authorization=authorization)
 
 
@@ -149,10 +149,6 @@ def _method(status: int, method: bytes) -> tuple[bytes, bool]:
     if status == _SEE_OTHER:
         return (method if method in (b"GET", b"HEAD") else b"GET"), False
     return (b"GET", False) if method == b"POST" else (method, True)
-
-
-def _origin(target: Target) -> tuple[str, str, int]:
-    return target.scheme, target.host, target.port
 
 
 def _address(target: Target) -> str:

@@ -12,11 +12,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from livepost.errors import DialError, PermanentDialError
-from livepost.model import Sent
 from livepost.policy import RetryOptions
-
-_SAFE_TO_REPEAT = frozenset((Sent.NOTHING, Sent.REFUSED))
 
 COUNTED_IN_ANY_CASE_FROM = 3
 """A record with so many attempts that count is under suspicion itself: from then on all of its attempts
@@ -32,10 +28,6 @@ class RetryPolicy:
     """How often and how patiently.  `uniform(0, x)` is the source of jitter, for tests."""
 
     attempts_per_record: int = 6
-    first_dials: int = 5
-    """Dials in a row that may fail before the target was ever reached: about 2 s."""
-    later_dials: int = 12
-    """Dials in a row that may fail after it was: about half a minute, a restart of the server."""
     base_seconds: float = 0.1
     longest_seconds: float = 5.0
     max_seconds: float | None = None
@@ -76,18 +68,8 @@ class RetryPolicy:
         bound = min(self.longest_seconds, self.base_seconds * 2.0 ** min(failures - 1, 30))
         return self.uniform(0.0, bound)
 
-    def exchange_delay(self, attempts: int, sent: Sent) -> float | None:
-        """Seconds until a failed exchange may be sent again, or None: it may not."""
-        if sent not in _SAFE_TO_REPEAT or attempts >= self.attempts_per_record:
-            return None
-        return self.delay(attempts)
-
-    def redial_delay(self, error: DialError, failures: int, *, was_reached: bool) -> float | None:
-        """Seconds until the target may be dialled again, or None: give up."""
-        if isinstance(error, PermanentDialError):
-            return None
-        if failures >= (self.later_dials if was_reached else self.first_dials):
-            return None
+    def redial_delay(self, failures: int) -> float:
+        """Seconds until another connection may be dialled, while others are alive."""
         # Never less than half: dials in a tight loop help nobody.
         bound = min(self.longest_seconds, self.base_seconds * 2.0 ** min(failures, 30))
         return bound / 2 + self.uniform(0.0, bound / 2)

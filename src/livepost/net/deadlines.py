@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from livepost.clock import Clock
 
@@ -63,6 +63,12 @@ class Deadlines:
         item.deadline = NEVER
         item.queued_at = NEVER
         self._empty_entry(item)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Forget everything."""

@@ -133,8 +133,9 @@ class Pool:
             connection.close(reason)
 
     async def wait_closed(self) -> None:
-        """Until the dials that `close` cancelled have cleaned up after themselves."""
+        """Until the dials that `close` cancelled have cleaned up; then nothing is left open."""
         await asyncio.gather(*self._dials, return_exceptions=True)
+        self._shared.poller.close()
 
     def _dial_if_needed(self) -> None:
         if self._is_closed or self._is_offering or self._redial_timer is not None:

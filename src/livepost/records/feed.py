@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import Any
 
-from livepost.errors import InputError
+from livepost.errors import LivepostError
 from livepost.model import Record, Rejection
 from livepost.records.source import Source
 
@@ -69,13 +69,13 @@ class RecordFeed:
         return self._source_ended and self._failure is None
 
     @property
-    def error(self) -> InputError | None:
+    def error(self) -> LivepostError | None:
         """Why the source ended early; None if it did not, or has not ended yet.
 
         Whatever else the source raised is a defect, and is raised again here: look before calling a
         run finished.
         """
-        if self._failure is None or isinstance(self._failure, InputError):
+        if self._failure is None or isinstance(self._failure, LivepostError):
             return self._failure
         raise self._failure
 

@@ -65,7 +65,7 @@ class _Answers:
     def rejected(self, rejection: Rejection) -> None:
         """The samples are valid."""
 
-    def unsent(self, record: Record) -> None:
+    def left(self, record: Record, outcome: Outcome) -> None:
         """Has no answer to show."""
 
 

@@ -18,7 +18,6 @@ from livepost.wire.message import Exchange, Response
 STDOUT = "-"
 _BUFFER_BYTES = 64 * 1024
 _DELIVERED = State.DELIVERED
-_RUN_ENDED = "the run ended first"
 
 _OPEN_HINTS = {
     errno.ENOENT: "create its directory, or give another path",
@@ -113,10 +112,12 @@ class Receipts:
             State.REJECTED, rejection.number, 0, rejection.reason, rejection.source, rejection.line
         )
 
-    def unsent(self, record: Record) -> None:
-        """Write the receipt of a record for which the run ended too early."""
+    def left(self, record: Record, outcome: Outcome) -> None:
+        """Write the receipt of a record for which no (further) attempt was made."""
         attempts = self._attempts_of_retried.pop(record.number, 0)
-        self._never_answered(State.UNSENT, record.number, attempts, _RUN_ENDED, record.source, record.line)
+        self._never_answered(
+            outcome.state, record.number, attempts, outcome.reason, record.source, record.line
+        )
 
     def flush(self) -> None:
         """Give the lines gathered so far to the operating system."""

@@ -164,6 +164,10 @@ class Tally:
         self.records_rejected += 1
         self._note(_REJECTED, rejection.reason, rejection.source, rejection.line)
 
-    def unsent(self, record: Record) -> None:
-        """The run ended before a byte of this record could be processed."""
-        self.records_unsent += 1
+    def left(self, record: Record, outcome: Outcome) -> None:
+        """No (further) attempt was made for this record."""
+        if outcome.state is _IN_DOUBT:
+            self.records_in_doubt += 1
+            self._note(outcome.state, outcome.reason, record.source, record.line)
+        else:
+            self.records_unsent += 1

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 
+from livepost.mark import DELIVERED, IN_DOUBT, IN_FLIGHT, UNSENT
 from livepost.model import Record, Rejection
 from livepost.runs.letter_reader import lettered, read_letters
 from livepost.runs.letters import FILE_OF, Letters
-from livepost.runs.marks import DELIVERED, IN_DOUBT, IN_FLIGHT, UNSENT
 from livepost.runs.numbers import NumberSet
 from livepost.runs.run import Run
 

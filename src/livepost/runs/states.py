@@ -31,19 +31,10 @@ from typing import Self
 
 from livepost.clock import Clock, monotonic
 from livepost.errors import RunError
+from livepost.mark import FINAL_MARKS, IN_FLIGHT, UNSENT, Mark
 from livepost.runs.disk import open_private, reading, starting, sync_directory, writing
 from livepost.runs.header import CLOSED, PAGE_BYTES, SECTOR_BYTES, Header, HeaderDefect
-from livepost.runs.marks import (
-    FINAL_MARKS,
-    IN_FLIGHT,
-    UNSENT,
-    Counts,
-    Mark,
-    count,
-    first_defect,
-    first_marked,
-    ranges,
-)
+from livepost.runs.marks import Counts, count, first_defect, first_marked, ranges
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _UNKNOWN_BOOT = "unknown"

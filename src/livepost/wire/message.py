@@ -58,6 +58,14 @@ class Exchange(msgspec.Struct, eq=False, gc=False):
     """Which request of that connection it was, from 1: above 1 means reused."""
     fields: Fields = ()
     """Header fields of this request alone, behind those of its head, and under the same rules."""
+    first_sent_at: float = 0.0
+    """When it was given to a connection first; known once an attempt has failed."""
+    tries: int = 0
+    """Failed attempts that count against it: those while its destination worked."""
+    has_doubt: bool = False
+    """An attempt may have been processed."""
+    detour: Any = None
+    """Where redirects have led it, if they have."""
 
 
 class Response(msgspec.Struct, frozen=True, gc=False):
