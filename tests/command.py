@@ -75,6 +75,14 @@ class Running:
         return stream
 
 
+def _without_run(arguments: tuple[object, ...]) -> list[str]:
+    """Where nothing is said of run directories, none is made."""
+    words = [str(argument) for argument in arguments]
+    if words[:1] != ["send"] or any(word.partition("=")[0] in ("--run", "--no-run") for word in words):
+        return words
+    return [words[0], "--no-run", *words[1:]]
+
+
 def environment(changes: Mapping[str, str] | None = None) -> dict[str, str]:
     """This process's, without what would change the results, and 80 columns wide."""
     own = {name: value for name, value in os.environ.items() if not _INFLUENTIAL.search(name)}
@@ -89,7 +97,7 @@ def livepost(
 ) -> Ended:
     """Run the command to its end.  That it shows no traceback is checked every time."""
     ended = subprocess.run(
-        [*COMMAND, *map(str, arguments)],
+        [*COMMAND, *_without_run(arguments)],
         input=stdin,
         stdout=stdout,
         stderr=subprocess.PIPE,
@@ -108,7 +116,7 @@ def started(
 ) -> Iterator[Running]:
     """Run the command while the block runs; it is killed after a while, and at the end."""
     with subprocess.Popen(
-        [*COMMAND, *map(str, arguments)],
+        [*COMMAND, *_without_run(arguments)],
         stdin=subprocess.PIPE,
         stdout=stdout,
         stderr=stderr,

@@ -207,6 +207,23 @@ class DeliveryOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What is kept on disk, so that the run can be resumed: how far each record has come."""
+
+    run: str | None = option(
+        None,
+        "--run",
+        metavar="DIR",
+        help="the run directory, which must be new or empty (default: .livepost/NAME-TIME)",
+    )
+    no_run: bool = option(False, "--no-run", help="keep nothing: the run cannot be resumed")
+
+    def __post_init__(self) -> None:
+        if self.no_run and self.run is not None:
+            raise ConfigurationError("--run and --no-run exclude each other", "give one of them")
+
+
+@dataclass(frozen=True, slots=True)
 class ShowOptions:
     """What is written, and where."""
 

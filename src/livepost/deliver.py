@@ -35,7 +35,7 @@ from livepost.net.poller import Poller
 from livepost.net.pool import Pool
 from livepost.net.proxy import choose_proxy
 from livepost.net.work import Work
-from livepost.recording import Recording
+from livepost.recording import RecordedSource, Recording
 from livepost.records.feed import RecordFeed
 from livepost.records.source import Source
 from livepost.report.progress import NoProgress, Progress, Snapshot
@@ -154,7 +154,11 @@ class Delivery:
                 self._feed.close()
         if self._crash is not None:
             raise self._crash
-        summary = summarize(self._tally, read=self._schedule.read, seconds=self._clock() - started)
+        read = self._schedule.read
+        if isinstance(self._source, RecordedSource):
+            read += self._source.put_in_doubt
+            self._tally.records_in_doubt += self._source.put_in_doubt
+        summary = summarize(self._tally, read=read, seconds=self._clock() - started)
         return Result(
             summary,
             self._error or self._feed.error,

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from livepost.cli import send
+from livepost.cli import delivering
 from livepost.cli.main import main
 from livepost.config import ShowOptions
 from livepost.errors import OutputError
@@ -154,7 +154,7 @@ def test_output_that_is_missing_spoils_success(
     def no_room(text: str) -> None:
         raise OutputError("standard output cannot be written: No space left on device")
 
-    monkeypatch.setattr(send, "print_data", no_room)
+    monkeypatch.setattr(delivering, "print_data", no_room)
     assert main(["send", "in.ndjson", "--to", f"{server.url}/api", output]) == 75
     assert server.stats.requests == 2
     assert "cannot be written" in capfd.readouterr().err
@@ -166,7 +166,7 @@ def test_receipts_that_fail_while_the_run_lasts_end_it(
     """The flush that comes every second notices that the disk is full before 64 KiB have gathered."""
     read, write = os.pipe()
     os.close(read)
-    monkeypatch.setattr(send, "_FLUSH_SECONDS", 0.001)
+    monkeypatch.setattr(delivering, "_FLUSH_SECONDS", 0.001)
     # Records come for as long as the run lasts.
     endless, feed = os.pipe()
     os.write(feed, b"1\n")
@@ -201,8 +201,8 @@ def test_no_bar_is_drawn_among_receipts_on_the_same_terminal(
         return status({1: out, 2: err}[file])
 
     fake = SimpleNamespace(isatty=lambda number: True, stat=stat, path=os.path, stat_result=os.stat_result)
-    monkeypatch.setattr(send, "os", fake)
-    assert send._progress_mode(show) == mode
+    monkeypatch.setattr(delivering, "os", fake)
+    assert delivering._progress_mode(show) == mode
 
 
 def test_receipts_are_written_also_when_the_run_breaks(

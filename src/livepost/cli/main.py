@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from livepost import __version__
 from livepost.cli.talk import print_data, say, say_error
-from livepost.errors import ConfigurationError, LivepostError
+from livepost.errors import ConfigurationError, InputChangedError, LivepostError
 
 _HELP = """\
 usage: livepost COMMAND [OPTIONS]
@@ -16,13 +16,17 @@ Deliver records to a REST API over connections that stay live.
 
 commands:
   send FILE... --to URL   deliver every record of the files, then exit
+  resume DIR              go on with a run that was stopped or has crashed
+  retry DIR               send again what was rejected or is in doubt
+  runs                    list the runs
+  show DIR                how a run stands
   serve                   a practice server
   demo                    deliver samples to a practice server, and compare
 
   livepost COMMAND --help tells the options of each.
   livepost --version      the version"""
 
-_COMMANDS = ("send", "serve", "demo")
+_COMMANDS = ("send", "resume", "retry", "runs", "show", "serve", "demo")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,6 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run(sys.argv[1:] if arguments is None else list(arguments))
     except LivepostError as error:
         say_error(error)
+        if isinstance(error, InputChangedError):
+            return 4
         return 2 if isinstance(error, ConfigurationError) else 1
     except KeyboardInterrupt:
         return 130
@@ -55,6 +61,18 @@ def _command(name: str, arguments: Sequence[str]) -> int:
         from livepost.cli import send
 
         return send.main(arguments)
+    if name == "resume":
+        from livepost.cli import resume
+
+        return resume.main(arguments)
+    if name == "retry":
+        from livepost.cli import retry
+
+        return retry.main(arguments)
+    if name in ("runs", "show"):
+        from livepost.cli import runs
+
+        return runs.list_main(arguments) if name == "runs" else runs.show_main(arguments)
     if name == "serve":
         from livepost.cli import serve
 

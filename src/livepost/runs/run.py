@@ -214,6 +214,15 @@ class Run:
         with self._writing:
             self._write_manifest(ended=Ended(self._now(), how, dict(counts)))
 
+    def discard(self) -> None:
+        """Take the directory away again; only if nothing was read yet, and nothing of it is needed."""
+        with suppress(OutputError):
+            self.close()
+        _take_away(self.path)
+        with suppress(OSError):
+            (self.path / MANIFEST).unlink()
+            self.path.rmdir()
+
     def close(self) -> None:
         """Make everything durable and let others have the directory.  Closing twice does nothing.
 

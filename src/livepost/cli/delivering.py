@@ -1,0 +1,200 @@
+"""A delivery on the command line: signals, receipts and the run directory meanwhile, the summary after."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import stat
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from livepost.cli import event_loop
+from livepost.cli.exit_code import ExitCode, exit_code
+from livepost.cli.interrupts import Interrupts
+from livepost.cli.talk import print_data, say, say_error
+from livepost.config import DeliveryOptions, ShowOptions
+from livepost.deliver import Delivery, Result
+from livepost.errors import ConfigurationError, LivepostError, OutputError
+from livepost.model import State
+from livepost.records.source import Source
+from livepost.report.progress import make_progress
+from livepost.report.receipts import Receipts
+from livepost.runs.run import Run
+
+_FLUSH_SECONDS = 1.0
+
+
+def deliver(
+    source: Source, options: DeliveryOptions, show: ShowOptions, run: Run | None, inputs: Sequence[str] = ()
+) -> int:
+    """Deliver everything and show what came of it; return the exit code.
+
+    `inputs` are files that the receipts must not overwrite.  Raises ConfigurationError before anything
+    is sent.  The run is ended, but not closed.
+    """
+    delivery = Delivery(source, options, run=run, progress=make_progress(_progress_mode(show), sys.stderr))
+    receipts = _open_receipts(show.receipts, inputs)
+    if receipts is not None:
+        delivery.observe(receipts)
+    try:
+        result, stopped_by = event_loop.run(_deliver(delivery, receipts, run))
+    finally:
+        closing_error = _close(receipts)
+    code = exit_code(result, stopped_by)
+    try:
+        if run is not None:
+            run.end(_how(result, stopped_by), asdict(result.summary.records))
+        _show(result, show)
+        if run is not None and _can_go_on(result):
+            say(f"livepost: to go on: livepost resume {run.path}")
+    except OutputError as error:
+        closing_error = closing_error or error
+    if closing_error is None:
+        return code
+    say_error(closing_error)
+    return code if stopped_by else ExitCode.STOPPED_EARLY
+
+
+def _how(result: Result, stopped_by: signal.Signals | None) -> str:
+    if stopped_by is not None:
+        return f"stopped by {stopped_by.name}"
+    return "finished" if result.error is None else str(result.error)
+
+
+def _can_go_on(result: Result) -> bool:
+    return result.summary.records.unsent > 0 or not result.read_to_end
+
+
+def _progress_mode(show: ShowOptions) -> str:
+    """As asked for, but no bar among receipts on the same terminal."""
+    shares_terminal = show.receipts == "-" and os.isatty(2) and _is_same(_status(1), _status(2))
+    return "plain" if shares_terminal and show.progress != "none" else show.progress
+
+
+def _open_receipts(path: str | None, inputs: Sequence[str]) -> Receipts | None:
+    """Refuses to overwrite an input, which would be emptied before it is read."""
+    if path is None:
+        return None
+    output = _status(1 if path == "-" else path)
+    for name in inputs:
+        if _is_same(_status(0 if name == "-" else name), output, only_files=True):
+            raise ConfigurationError(
+                f"the receipts would overwrite the input {name}", "give -o the name of another file"
+            )
+    return Receipts(path)
+
+
+def _status(file: str | int) -> os.stat_result | None:
+    try:
+        return os.stat(file)
+    except OSError:
+        return None
+
+
+def _is_same(one: os.stat_result | None, other: os.stat_result | None, *, only_files: bool = False) -> bool:
+    if one is None or other is None or (only_files and not stat.S_ISREG(one.st_mode)):
+        return False
+    return os.path.samestat(one, other)
+
+
+async def _deliver(
+    delivery: Delivery, receipts: Receipts | None, run: Run | None
+) -> tuple[Result, signal.Signals | None]:
+    def on_first(number: signal.Signals) -> None:
+        delivery.stop()
+        say(f"livepost: {number.name}: waiting for what is in flight; once more stops at once")
+
+    interrupts = Interrupts(on_first, delivery.abort)
+    flushing = asyncio.create_task(_keep_flushing([sink for sink in (receipts, run) if sink], delivery))
+    try:
+        with interrupts.handled():
+            result = await delivery.run()
+            if receipts is not None and interrupts.received is not None:
+                # Here, where a signal still ends it, in case nobody reads them.
+                with contextlib.suppress(OutputError):
+                    receipts.flush()
+    finally:
+        flushing.cancel()
+    return result, interrupts.received
+
+
+async def _keep_flushing(sinks: Sequence[Receipts | Run], delivery: Delivery) -> None:
+    """So that `tail -f` shows receipts and letters soon after they are written."""
+    while sinks:
+        await asyncio.sleep(_FLUSH_SECONDS)
+        for sink in sinks:
+            try:
+                sink.flush()
+            except OutputError as error:
+                delivery.fail(error)
+
+
+def _close(sink: Receipts | Run | None) -> LivepostError | None:
+    if sink is None:
+        return None
+    try:
+        sink.close()
+    except LivepostError as error:
+        return error
+    return None
+
+
+def _show(result: Result, show: ShowOptions) -> None:
+    """The summary, as data or to a person, and what ended the run early.  Raises OutputError."""
+    try:
+        if show.json:
+            print_data(result.summary.to_json())
+        else:
+            say(result.summary.to_text(terminal_width()))
+            _say_troubles(result)
+    finally:
+        if result.error is not None:
+            say_error(result.error)
+
+
+def _say_troubles(result: Result) -> None:
+    """What became of the first records that were not delivered, and where to see the others."""
+    for trouble in result.troubles:
+        say(f"livepost: {trouble}")
+    records = result.summary.records
+    shown = [trouble for trouble in result.troubles if trouble.state is not State.UNSENT]
+    more = records.rejected + records.in_doubt - len(shown)
+    if more > 0:
+        say(f"livepost: and {more:,} more; -o FILE writes what became of every record")
+    if not result.read_to_end:
+        say("livepost: the input was not read to its end")
+
+
+def terminal_width() -> int:
+    """Columns of the terminal that stderr is, or the usual number."""
+    try:
+        return os.get_terminal_size(2).columns
+    except OSError:
+        return shutil.get_terminal_size().columns
+
+
+def deliver_run(
+    source: Source, options: DeliveryOptions, show: ShowOptions, run: Run, inputs: Sequence[str] = ()
+) -> int:
+    """As `deliver`, and close the run."""
+    code = None
+    try:
+        code = deliver(source, options, show, run, inputs)
+    finally:
+        closing_error = _close(run)
+        if code is not None and closing_error is not None:
+            say_error(closing_error)
+            code = code if code > ExitCode.STOPPED_EARLY else ExitCode.STOPPED_EARLY
+    return code
+
+
+def run_path(text: str) -> Path:
+    """The path of a run directory that was named."""
+    if "\0" in text:
+        raise ConfigurationError("the path of the run contains a NUL character", "give another path")
+    return Path(text)

@@ -1,0 +1,63 @@
+"""`livepost resume`: go on with a run that was stopped or has crashed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from livepost.cli import asked
+from livepost.cli.delivering import deliver_run, run_path
+from livepost.cli.options import EXIT_CODES, add_delivery_options, delivery_options
+from livepost.cli.parser import Parser, collect
+from livepost.cli.talk import say
+from livepost.config import ShowOptions
+from livepost.errors import ConfigurationError
+from livepost.recording import ResumedSource
+from livepost.runs.run import Run
+
+_DESCRIPTION = """\
+Go on with the run in DIR where it ended.  What was delivered is never sent again; what
+was in flight at a crash is in doubt, or is sent again where that is safe.  The options
+are those of the run; what is given here goes before them, and what may hold a secret
+must be given again.  The input must not have changed."""
+
+
+def make_parser() -> Parser:
+    """The options of `livepost resume`: those of `send` that do not say what is read."""
+    parser = Parser("livepost resume", "livepost resume DIR", _DESCRIPTION, EXIT_CODES)
+    parser.add_argument("directory", metavar="DIR", nargs="?", help="the run directory")
+    add_delivery_options(parser)
+    return parser
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Take the run up, deliver what is left, show.
+
+    Raises ConfigurationError and InputError before anything is sent.
+    """
+    given = make_parser().parse(arguments)
+    if given.directory is None:
+        raise ConfigurationError("no run is named", "livepost runs lists them")
+    show = collect(given, ShowOptions)
+    run = Run.open(run_path(given.directory))
+    try:
+        given = asked.restore(run.manifest.asked, given)
+        options = delivery_options(given)
+        source = ResumedSource(run, given.files, options)
+    except BaseException:
+        run.close()
+        raise
+    _say_where_it_stands(run)
+    return deliver_run(source, options, show, run, given.files)
+
+
+def _say_where_it_stands(run: Run) -> None:
+    counts = run.states.counts()
+    recovery = run.states.recovery
+    parts = [f"{counts.delivered:,} delivered before"]
+    if recovery.in_flight:
+        parts.append(f"{recovery.in_flight:,} in flight when it ended")
+    if recovery.unknown:
+        parts.append(f"{recovery.unknown:,} perhaps in flight when the machine stopped")
+    say(f"livepost: run {run.path}: {', '.join(parts)}")
+    if run.spool is not None and run.manifest.records is None:
+        say("livepost: the input could be read only once: what came after the run had ended is not in it")

@@ -1,0 +1,60 @@
+"""`livepost retry`: send again what was rejected or is in doubt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from livepost.cli import asked
+from livepost.cli.delivering import deliver_run, run_path
+from livepost.cli.options import EXIT_CODES, add_delivery_options, delivery_options
+from livepost.cli.parser import Parser, collect
+from livepost.cli.talk import say
+from livepost.config import ShowOptions
+from livepost.errors import ConfigurationError
+from livepost.mark import IN_DOUBT, REJECTED
+from livepost.recording import LetterSource
+from livepost.runs.listing import Activity, describe
+from livepost.runs.run import Run
+
+_DESCRIPTION = """\
+Send those records of a run again that were rejected or are in doubt.  A record in doubt
+may have been processed: sending it again may have it processed twice, unless the server
+tells repetitions apart."""
+
+
+def make_parser() -> Parser:
+    """The options of `livepost retry`: which records, and how they are delivered."""
+    parser = Parser(
+        "livepost retry", "livepost retry DIR [--rejected] [--in-doubt]", _DESCRIPTION, EXIT_CODES
+    )
+    parser.add_argument("directory", metavar="DIR", nargs="?", help="the run directory")
+    parser.add_argument("--rejected", action="store_true", help="those that the server refused")
+    parser.add_argument("--in-doubt", action="store_true", help="those that may have been processed")
+    add_delivery_options(parser)
+    return parser
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Deliver the records of the letters, show.  Raises ConfigurationError before anything is sent."""
+    given = make_parser().parse(arguments)
+    if given.directory is None:
+        raise ConfigurationError("no run is named", "livepost runs lists them")
+    wanted = {REJECTED: given.rejected, IN_DOUBT: given.in_doubt}
+    marks = [mark for mark, is_wanted in wanted.items() if is_wanted]
+    if not marks:
+        raise ConfigurationError("it is not said what to send again", "add --rejected, --in-doubt or both")
+    show = collect(given, ShowOptions)
+    path = run_path(given.directory)
+    if describe(path).activity is Activity.INTERRUPTED:
+        raise ConfigurationError(f"the run {given.directory} was interrupted", "livepost resume it first")
+    run = Run.open(path)
+    try:
+        options = delivery_options(asked.restore(run.manifest.asked, given))
+    except BaseException:
+        run.close()
+        raise
+    source = LetterSource(run, marks)
+    code = deliver_run(source, options, show, run)
+    if source.unfit:
+        say(f"livepost: {source.unfit:,} were never fit to be sent and cannot be")
+    return code
