@@ -208,7 +208,7 @@ class DeliveryOptions:
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """What is kept on disk, so that the run can be resumed: how far each record has come."""
+    """Run directory: keeps how far each record has come, so that the run can be resumed."""
 
     run: str | None = option(
         None,

@@ -93,19 +93,19 @@ class Delivery:
         observers: Sequence[DeliveryObserver] = (),
         progress: Progress | None = None,
         policy: RetryPolicy | None = None,
-        run: Run | None = None,
+        run_id: uuid.UUID | None = None,
         clock: Clock = monotonic,
     ) -> None:
         self._source = source
         self._options = options
-        self._run = run
+        self._run: Run | None = None
         self._clock = clock
         proxy = self._proxy_of(options)
         self._head = make_request_head(options, None if options.target.is_tls else proxy)
         self._policies = Policies.of(
             options,
             self._head,
-            run.manifest.id if run is not None else uuid.uuid4(),
+            run_id or uuid.uuid4(),
             now=clock(),
             wall_clock=time.time,
             retry=policy,
@@ -124,6 +124,15 @@ class Delivery:
     def observe(self, observer: DeliveryObserver) -> None:
         """Tell this observer, too; to be called before `run`."""
         self._observers.append(_Guarded(observer, self._went_wrong))
+
+    def record_in(self, run: Run, source: Source | None = None) -> None:
+        """Keep in this directory how records end; to be called before `run`.
+
+        `source` takes the place of the one given before, and reserves in the directory what it yields.
+        The directory has the identity given as `run_id`, and stays open at the end.
+        """
+        self._run = run
+        self._source = source or self._source
 
     async def run(self) -> Result:
         """Deliver everything, or as much as can be."""

@@ -131,7 +131,7 @@ def test_two_dashes_end_the_options() -> None:
         (["a", "--conections=8", "b"], "there is no option --conections; did you mean --connections?"),
         (["--connect"], "there is no option --connect; did you mean --connections?"),
         (["--no-keep-alive"], "there is no option --no-keep-alive; did you mean --no-keepalive?"),
-        (["--url", "http://x"], "there is no option --url"),
+        (["--banana", "x"], "there is no option --banana"),
         (["-Z"], "there is no option -Z"),
         (["--connections", "many"], "argument --connections: 'many' is not a number"),
         (["--connections", "1.5"], "argument --connections: '1.5' is not a number"),

@@ -9,9 +9,10 @@ import shutil
 import signal
 import stat
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from uuid import UUID
 
 from livepost.cli import event_loop
 from livepost.cli.exit_code import ExitCode, exit_code
@@ -29,35 +30,58 @@ from livepost.runs.run import Run
 _FLUSH_SECONDS = 1.0
 
 
-def deliver(
-    source: Source, options: DeliveryOptions, show: ShowOptions, run: Run | None, inputs: Sequence[str] = ()
-) -> int:
-    """Deliver everything and show what came of it; return the exit code.
+class Session:
+    """One delivery, from options that make sense to an exit code.
 
-    `inputs` are files that the receipts must not overwrite.  Raises ConfigurationError before anything
-    is sent.  The run is ended, but not closed.
+    `inputs` are files that the receipts must not overwrite.  Raises ConfigurationError; nothing is
+    written then.  Call `record_in` if there is a run directory, and then `carry_out`.
     """
-    delivery = Delivery(source, options, run=run, progress=make_progress(_progress_mode(show), sys.stderr))
-    receipts = _open_receipts(show.receipts, inputs)
-    if receipts is not None:
-        delivery.observe(receipts)
-    try:
-        result, stopped_by = event_loop.run(_deliver(delivery, receipts, run))
-    finally:
-        closing_error = _close(receipts)
-    code = exit_code(result, stopped_by)
-    try:
-        if run is not None:
-            run.end(_how(result, stopped_by), asdict(result.summary.records))
-        _show(result, show)
-        if run is not None and _can_go_on(result):
-            say(f"livepost: to go on: livepost resume {run.path}")
-    except OutputError as error:
-        closing_error = closing_error or error
-    if closing_error is None:
-        return code
-    say_error(closing_error)
-    return code if stopped_by else ExitCode.STOPPED_EARLY
+
+    def __init__(
+        self,
+        source: Source,
+        options: DeliveryOptions,
+        show: ShowOptions,
+        *,
+        run_id: UUID | None = None,
+        inputs: Sequence[str] = (),
+    ) -> None:
+        self._show = show
+        progress = make_progress(_progress_mode(show), sys.stderr)
+        self._delivery = Delivery(source, options, run_id=run_id, progress=progress)
+        self._receipts = _open_receipts(show.receipts, inputs)
+        if self._receipts is not None:
+            self._delivery.observe(self._receipts)
+        self._run: Run | None = None
+
+    def record_in(self, run: Run, source: Source | None = None) -> None:
+        """Keep in this directory how records end; `source` in place of the one given before."""
+        self._run = run
+        self._delivery.record_in(run, source)
+
+    def carry_out(self) -> int:
+        """Deliver everything, show what came of it, and close all files; return the exit code."""
+        errors: list[LivepostError] = []
+        try:
+            result, stopped_by = event_loop.run(_deliver(self._delivery, self._receipts, self._run))
+        finally:
+            errors += _close(self._receipts)
+            if sys.exception() is not None:
+                _close(self._run)
+        code = exit_code(result, stopped_by)
+        errors += _attempt(lambda: self._end_run(result, stopped_by))
+        errors += _close(self._run)
+        errors += _attempt(lambda: _show_result(result, self._show))
+        if self._run is not None and _can_go_on(result):
+            say(f"livepost: to go on: livepost resume {self._run.path}")
+        if not errors:
+            return code
+        say_error(errors[0])
+        return code if stopped_by else ExitCode.STOPPED_EARLY
+
+    def _end_run(self, result: Result, stopped_by: signal.Signals | None) -> None:
+        if self._run is not None:
+            self._run.end(_how(result, stopped_by), asdict(result.summary.records))
 
 
 def _how(result: Result, stopped_by: signal.Signals | None) -> str:
@@ -134,17 +158,20 @@ async def _keep_flushing(sinks: Sequence[Receipts | Run], delivery: Delivery) ->
                 delivery.fail(error)
 
 
-def _close(sink: Receipts | Run | None) -> LivepostError | None:
-    if sink is None:
-        return None
+def _close(sink: Receipts | Run | None) -> list[LivepostError]:
+    return [] if sink is None else _attempt(sink.close)
+
+
+def _attempt(action: Callable[[], None]) -> list[LivepostError]:
+    """Do it, and return what went wrong."""
     try:
-        sink.close()
+        action()
     except LivepostError as error:
-        return error
-    return None
+        return [error]
+    return []
 
 
-def _show(result: Result, show: ShowOptions) -> None:
+def _show_result(result: Result, show: ShowOptions) -> None:
     """The summary, as data or to a person, and what ended the run early.  Raises OutputError."""
     try:
         if show.json:
@@ -176,21 +203,6 @@ def terminal_width() -> int:
         return os.get_terminal_size(2).columns
     except OSError:
         return shutil.get_terminal_size().columns
-
-
-def deliver_run(
-    source: Source, options: DeliveryOptions, show: ShowOptions, run: Run, inputs: Sequence[str] = ()
-) -> int:
-    """As `deliver`, and close the run."""
-    code = None
-    try:
-        code = deliver(source, options, show, run, inputs)
-    finally:
-        closing_error = _close(run)
-        if code is not None and closing_error is not None:
-            say_error(closing_error)
-            code = code if code > ExitCode.STOPPED_EARLY else ExitCode.STOPPED_EARLY
-    return code
 
 
 def run_path(text: str) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from livepost.cli import asked
-from livepost.cli.delivering import deliver_run, run_path
+from livepost.cli.delivering import Session, run_path
 from livepost.cli.options import EXIT_CODES, add_delivery_options, delivery_options
 from livepost.cli.parser import Parser, collect
 from livepost.cli.talk import say
@@ -43,11 +43,13 @@ def main(arguments: Sequence[str]) -> int:
         given = asked.restore(run.manifest.asked, given)
         options = delivery_options(given)
         source = ResumedSource(run, given.files, options)
+        session = Session(source, options, show, run_id=run.manifest.id, inputs=given.files)
     except BaseException:
         run.close()
         raise
+    session.record_in(run)
     _say_where_it_stands(run)
-    return deliver_run(source, options, show, run, given.files)
+    return session.carry_out()
 
 
 def _say_where_it_stands(run: Run) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from livepost.cli import asked
-from livepost.cli.delivering import deliver_run, run_path
+from livepost.cli.delivering import Session, run_path
 from livepost.cli.options import EXIT_CODES, add_delivery_options, delivery_options
 from livepost.cli.parser import Parser, collect
 from livepost.cli.talk import say
@@ -50,11 +50,13 @@ def main(arguments: Sequence[str]) -> int:
     run = Run.open(path)
     try:
         options = delivery_options(asked.restore(run.manifest.asked, given))
+        source = LetterSource(run, marks)
+        session = Session(source, options, show, run_id=run.manifest.id)
     except BaseException:
         run.close()
         raise
-    source = LetterSource(run, marks)
-    code = deliver_run(source, options, show, run)
+    session.record_in(run)
+    code = session.carry_out()
     if source.unfit:
         say(f"livepost: {source.unfit:,} were never fit to be sent and cannot be")
     return code

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from uuid import UUID, uuid4
 
 from livepost.cli import asked
-from livepost.cli.delivering import deliver, deliver_run, run_path
+from livepost.cli.delivering import Session, run_path
 from livepost.cli.options import EXIT_CODES, add_delivery_options, delivery_options
 from livepost.cli.parser import Parser, add_options, collect
 from livepost.cli.talk import say
@@ -46,18 +47,17 @@ def main(arguments: Sequence[str]) -> int:
     show = collect(given, ShowOptions)
     source = FileSource(given.files, options.input)
     source.check()
-    run = _begin_run(given, collect(given, RunOptions))
-    if run is None:
-        return deliver(source, options, show, None, given.files)
-    say(f"livepost: run {run.path}")
-    try:
-        return deliver_run(RecordedSource(source, run), options, show, run, given.files)
-    except ConfigurationError:
-        run.discard()
-        raise
+    run_id = uuid4()
+    session = Session(source, options, show, run_id=run_id, inputs=given.files)
+    run = _begin_run(given, collect(given, RunOptions), run_id)
+    if run is not None:
+        if show.progress != "none":
+            say(f"livepost: run {run.path}")
+        session.record_in(run, RecordedSource(source, run))
+    return session.carry_out()
 
 
-def _begin_run(given: argparse.Namespace, options: RunOptions) -> Run | None:
+def _begin_run(given: argparse.Namespace, options: RunOptions, run_id: UUID) -> Run | None:
     if options.no_run:
         return None
     fingerprints = [Fingerprint.of(file) if file != "-" else None for file in given.files]
@@ -66,6 +66,7 @@ def _begin_run(given: argparse.Namespace, options: RunOptions) -> Run | None:
     return Run.create(
         run_path(options.run) if options.run is not None else new_directory(given.files[0], utc_now()),
         asked.keep(given),
+        run_id=run_id,
         inputs=[] if keeps_input else [fingerprint for fingerprint in fingerprints if fingerprint],
         keep_input=keeps_input,
     )

@@ -16,7 +16,7 @@ from contextlib import ExitStack, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from msgspec.structs import replace
 
@@ -82,6 +82,7 @@ class Run:
         path: Path,
         asked: Mapping[str, Any],
         *,
+        run_id: UUID | None = None,
         inputs: Sequence[Fingerprint] = (),
         keep_input: bool = False,
         answer_bytes: int = 4096,
@@ -103,7 +104,7 @@ class Run:
             _refuse_what_is_there(path)
             undo.callback(_take_away, path)
             manifest = Manifest(
-                id=uuid4(),
+                id=run_id or uuid4(),
                 livepost=__version__,
                 created=now(),
                 asked=asked,
@@ -213,15 +214,6 @@ class Run:
         """Write into `run.json` how the run ended."""
         with self._writing:
             self._write_manifest(ended=Ended(self._now(), how, dict(counts)))
-
-    def discard(self) -> None:
-        """Take the directory away again; only if nothing was read yet, and nothing of it is needed."""
-        with suppress(OutputError):
-            self.close()
-        _take_away(self.path)
-        with suppress(OSError):
-            (self.path / MANIFEST).unlink()
-            self.path.rmdir()
 
     def close(self) -> None:
         """Make everything durable and let others have the directory.  Closing twice does nothing.
