@@ -12,12 +12,13 @@ import os
 import select
 import socket
 import time
+import uuid
 from typing import Any, cast
 
 from livepost.clock import monotonic
 from livepost.config import DeliveryOptions, Timeouts
+from livepost.delivery.policies import Policies
 from livepost.delivery.request import make_request_head
-from livepost.delivery.retry import RetryPolicy
 from livepost.delivery.schedule import Schedule
 from livepost.model import Record, Rejection
 from livepost.net.connection import Connection, Surroundings
@@ -77,6 +78,13 @@ class StandInLoop:
         pass
 
 
+class StandInRecorder:
+    """Marks in memory; in a run directory that memory is a mapped file."""
+
+    def __init__(self) -> None:
+        self.marks = memoryview(bytearray(RECORDS + 1))
+
+
 class StandInSupply:
     """Records that are all there already."""
 
@@ -106,12 +114,16 @@ def read_block() -> list[Record | Rejection]:
 def deliver(items: list[Record | Rejection]) -> float:
     """Seconds of CPU to carry all of `items` through connection, machine, schedule and tally."""
     tally = Tally()
+    options = DeliveryOptions(target=parse_target("http://localhost/api"))
+    head = make_request_head(options, None)
     schedule = Schedule(
         cast(Any, StandInSupply(items)),
-        make_request_head(DeliveryOptions(target=parse_target("http://localhost/api")), None),
-        RetryPolicy(),
+        head,
+        Policies.of(options, head, uuid.uuid4(), now=monotonic(), wall_clock=time.time),
         (tally,),
+        recorder=cast(Any, StandInRecorder()),
         remind=lambda seconds: None,
+        on_failed=lambda error: None,
         on_finished=lambda: None,
     )
     loop = cast(asyncio.AbstractEventLoop, StandInLoop())
