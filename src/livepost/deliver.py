@@ -26,7 +26,7 @@ from livepost.delivery.policies import Policies
 from livepost.delivery.request import make_request_head
 from livepost.delivery.retry import RetryPolicy
 from livepost.delivery.schedule import DeliveryObserver, Lane, Schedule
-from livepost.errors import DialError, LivepostError, PermanentDialError
+from livepost.errors import DestinationError, DialError, LivepostError, PermanentDialError
 from livepost.events import CloseReason
 from livepost.net.connection import Surroundings
 from livepost.net.deadlines import Deadlines
@@ -243,10 +243,17 @@ class Delivery:
             return None
         if pool.alive:
             return self._policies.retry.redial_delay(failures)
-        gate = self._policies.gate
-        now = self._clock()
-        gate.dial_failed(now)
-        return None if gate.error is not None else gate.next_at(now) - now
+        delay = self._schedule.dial_failed(self._clock())
+        if delay is None:
+            self.fail(self._gave_up(error))
+        return delay
+
+    def _gave_up(self, error: DialError) -> LivepostError:
+        """Of a server that was never reached it matters why, of another one for how long it was away."""
+        reason = self._policies.gate.error
+        if reason is None or not self._pools[0].opened:
+            return error
+        return DestinationError(f"{reason}: {error}", reason.hint)
 
     def _fraction_read(self) -> float | None:
         total = self._source.bytes_total

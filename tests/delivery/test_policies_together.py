@@ -82,7 +82,7 @@ def test_an_outage_that_never_ends_is_given_up_in_time() -> None:
 def test_a_server_that_is_down_from_the_start_is_given_up_soon() -> None:
     report = Simulation(lambda now, number: answer(503), records=1000).run()
     assert report.was_given_up
-    assert report.seconds == pytest.approx(10.0, abs=0.1)
+    assert report.seconds == pytest.approx(5.0, abs=0.1)
     assert report.states == {State.UNSENT: 1000}
     assert len(report.sent_at) <= 16 + 10
 

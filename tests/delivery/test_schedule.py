@@ -122,7 +122,6 @@ class World:
         *observers: FakeObserver,
         recorder: FakeRecorder | None = None,
         method: bytes = b"POST",
-        uniform: Callable[[float, float], float] = lambda low, high: high,
         **options: Any,
     ) -> None:
         self.now = 100.0
@@ -137,7 +136,6 @@ class World:
             now=self.now,
             wall_clock=lambda: self.wall,
             retry=policy,
-            uniform=uniform,
         )
         self.observer = FakeObserver()
         self.reminders: list[float] = []
@@ -423,7 +421,7 @@ def test_a_stop_leaves_unsent_what_waits_to_be_tried_again() -> None:
     assert world.finishes == 1
     assert world.observer.told == [
         "2 retried: not_sent",
-        "1 retried: not_sent",
+        "1 retried: refused",
         "3 retried: not_sent",
         "4 in_doubt: gone",
         "2 unsent",
@@ -530,7 +528,7 @@ class Simulation:
             self.pull(choice + 1)
         elif step == "answer" and self.in_flight:
             exchange = self.in_flight.pop(choice % len(self.in_flight))
-            self.world.answer(exchange, (200, 201, 400, 503)[choice % 4])
+            self.world.answer(exchange, (200, 201, 400, 500)[choice % 4])
         elif step == "fail" and self.in_flight:
             self.fail(choice)
         elif step == "wait":

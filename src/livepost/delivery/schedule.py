@@ -272,6 +272,16 @@ class Schedule:
         if not self._gate.is_open:
             self._remind_at(self._gate.next_at(now))
 
+    def dial_failed(self, now: float) -> float | None:
+        """No connection could be made, and none is alive: seconds until the next dial, or None to give up."""
+        self._now = now
+        self._gate.dial_failed(now)
+        if self._gate.error is not None:
+            return None
+        at = self._gate.next_at(now)
+        self._remind_at(at)
+        return at - now
+
     def arrived(self) -> None:
         """The supply has more to give, or has ended."""
         self._is_exhausted = False
