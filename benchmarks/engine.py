@@ -12,12 +12,13 @@ import os
 import select
 import socket
 import time
+import uuid
 from typing import Any, cast
 
 from livepost.clock import monotonic
 from livepost.config import DeliveryOptions, Timeouts
+from livepost.delivery.policies import Policies
 from livepost.delivery.request import make_request_head
-from livepost.delivery.retry import RetryPolicy
 from livepost.delivery.schedule import Schedule
 from livepost.model import Record, Rejection
 from livepost.net.connection import Connection, Surroundings
@@ -106,12 +107,15 @@ def read_block() -> list[Record | Rejection]:
 def deliver(items: list[Record | Rejection]) -> float:
     """Seconds of CPU to carry all of `items` through connection, machine, schedule and tally."""
     tally = Tally()
+    options = DeliveryOptions(target=parse_target("http://localhost/api"))
+    head = make_request_head(options, None)
     schedule = Schedule(
         cast(Any, StandInSupply(items)),
-        make_request_head(DeliveryOptions(target=parse_target("http://localhost/api")), None),
-        RetryPolicy(),
+        head,
+        Policies.of(options, head, uuid.uuid4(), now=monotonic(), wall_clock=time.time),
         (tally,),
         remind=lambda seconds: None,
+        on_failed=lambda error: None,
         on_finished=lambda: None,
     )
     loop = cast(asyncio.AbstractEventLoop, StandInLoop())
