@@ -164,7 +164,8 @@ def test_a_rejection_is_told_and_the_run_goes_on(status: int) -> None:
             result = await deliver(numbers(3), options(f"{server.url}/api", 1), observers=[log])
             assert counts(result) == (2, 1, 0, 0)
             assert result.summary.statuses == {"201": 2, str(status): 1}
-            assert log.told[1] == f"2 rejected: status {status}"
+            hint = ", a redirect: give the new address to --to, or follow it with -L" if status == 301 else ""
+            assert log.told[1] == f"2 rejected: status {status}{hint}"
             assert (server.stats.connections, server.stats.requests) == (1, 3)
 
     run(main())

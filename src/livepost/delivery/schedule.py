@@ -54,10 +54,10 @@ class Schedule:
     """Satisfies `net.work.Work`.
 
     `recorder` is None if nothing is kept; `detours` are needed where redirects are followed.
-    `remind(seconds)` asks for a call of `release_due` in that many seconds, after which everybody is to
-    be woken; asked for an earlier one, it may forget the later one.  `on_failed(error)` is called when the
-    run should end early.  `on_finished()` comes once, when every record taken has ended and no more will
-    come.  After `stop`, nothing new is pulled; what is in flight may finish.  Observers may call `stop`.
+    `remind(seconds)` asks for one call of `release_due` in that many seconds, after which everybody is to
+    be woken; it takes the place of what was asked for before.  `on_failed(error)` is called when the run
+    should end early.  `on_finished()` comes once, when every record taken has ended and no more will come.
+    After `stop`, nothing new is pulled; what is in flight may finish.  Observers may call `stop`.
     """
 
     def __init__(
@@ -217,17 +217,20 @@ class Schedule:
         rules = self._rules
         observers = self._account.observers
         marks = self._account.marks
+        is_watched = self._is_watched
         fields = None
         for event in events:
             exchange = event.exchange
             if not isinstance(event, Answered):
                 ruling = rules.of_failure(event.sent, timed_out=cause is _TIMEOUT)
                 self._judge(exchange, ruling, None, event.reason)
+                is_watched = self._is_watched
                 continue
             response = event.response
             ruling = (rules.of_status if response.complete else rules.of_cut_off)[response.status]
             if ruling.verdict is not _DELIVERED:
                 self._judge(exchange, ruling, response, "")
+                is_watched = self._is_watched
                 continue
             fields = response.fields
             if marks is not None:
@@ -236,8 +239,9 @@ class Schedule:
             seconds = now - exchange.sent_at
             for observer in observers:
                 observer.finished(exchange, outcome, response, seconds)
-            if self._intake.is_ordered or self._gate.is_watching or self._access.is_watching:
+            if is_watched:
                 self._worked(exchange)
+                is_watched = self._is_watched
         # Only now, so that an observer that stops the run does not finish it before the others are told.
         self._in_flight -= len(events)
         if fields is not None:
@@ -258,8 +262,13 @@ class Schedule:
     def _is_shut(self) -> bool:
         return not self._gate.is_open and not self._gate.available(self._now)
 
+    @property
+    def _is_watched(self) -> bool:
+        """Whether somebody is to be told of each delivery."""
+        return self._intake.is_ordered or self._gate.is_watching or self._access.is_watching
+
     def _worked(self, exchange: Exchange) -> None:
-        """A record was delivered while somebody was waiting for that."""
+        """A record was delivered."""
         if self._gate.is_watching:
             self._gate.note(Sign.WORKS, self._now, exchange.sent_at)
         if self._access.is_watching:
