@@ -48,7 +48,7 @@ class RecordedSource:
             batches = stack.enter_context(closing(self._source.batches()))
             if self._resumption is not None:
                 stack.callback(self._resumption.close)
-            for batch in batches:
+            for batch in filter(None, batches):
                 self._run.reserve(batch)
                 last_number = batch[-1].number
                 remaining = batch if self._resumption is None else self._resumption.remaining(batch)
@@ -138,6 +138,13 @@ class Recording:
     @property
     def marks(self) -> memoryview:
         return self._run.states.marks
+
+    def flush(self) -> None:
+        """Let others see what was written so far."""
+        try:
+            self._run.flush()
+        except LivepostError as error:
+            self._fail(error)
 
     def conclude(
         self, mark: int, item: Record | Rejection, reason: str, attempts: int, response: Response | None

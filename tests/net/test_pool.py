@@ -166,7 +166,6 @@ def make_scene(loop: asyncio.AbstractEventLoop, manual_time: ManualTime) -> Iter
     yield make
     for scene in scenes:
         scene.close()
-        scene.poller.close()
         for peer in scene.peers:
             peer.close()
 
