@@ -94,6 +94,7 @@ class LetterSource:
         for mark in self._marks:
             letters = self._run.stored_letters(mark)
             while batch := self._next_batch(letters):
+                self._run.reserve(list(batch))
                 self._run.states.release(record.number for record in batch)
                 yield list(batch)
 
