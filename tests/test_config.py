@@ -112,7 +112,7 @@ def test_only_what_may_be_unlimited_may_be_none() -> None:
         (
             InputOptions,
             {"input_format": "csv"},
-            "there is no input format csv / use ndjson or json",
+            "there is no input format csv / use ndjson, json or letters",
         ),
         (RetryOptions, {"retry": -1}, "retry is -1 / it must be at least 0"),
         (RetryOptions, {"retry_max_time": 0.0}, "retry max time is 0.0 / it must be above 0"),

@@ -8,10 +8,10 @@ from contextlib import ExitStack, closing
 from livepost.config import DeliveryOptions
 from livepost.delivery.classify import is_safe_to_repeat
 from livepost.errors import LivepostError
+from livepost.letter import StoredLetter
 from livepost.model import Record, Rejection
 from livepost.records.source import FileSource, Source
 from livepost.runs.fingerprint import check_unchanged
-from livepost.runs.letter_reader import StoredLetter
 from livepost.runs.resumption import Resumption, kept_batches
 from livepost.runs.run import Run
 from livepost.wire.message import Response
@@ -94,6 +94,7 @@ class LetterSource:
         for mark in self._marks:
             letters = self._run.stored_letters(mark)
             while batch := self._next_batch(letters):
+                self._run.reserve(list(batch))
                 self._run.states.release(record.number for record in batch)
                 yield list(batch)
 
