@@ -65,7 +65,7 @@ def test_the_defaults_are_the_documented_ones() -> None:
         "rate": None,
         "max_retry_after": 600.0,
         "give_up_after": 3600.0,
-        "start_timeout": 10.0,
+        "start_timeout": 5.0,
     }
     assert options.order == OrderOptions(ordered=False, order_key=None, on_key_failure="stop")
 

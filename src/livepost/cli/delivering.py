@@ -70,7 +70,7 @@ class Session:
         """Deliver everything, show what came of it, and close all files; return the exit code."""
         errors: list[LivepostError] = []
         try:
-            result, stopped_by = event_loop.run(_deliver(self._delivery, self._receipts, self._run))
+            result, stopped_by = event_loop.run(_deliver(self._delivery, self._receipts))
         finally:
             errors += _close(self._receipts)
             if sys.exception() is not None:
@@ -156,15 +156,13 @@ def _is_same(one: os.stat_result | None, other: os.stat_result | None, *, only_f
     return os.path.samestat(one, other)
 
 
-async def _deliver(
-    delivery: Delivery, receipts: Receipts | None, run: Run | None
-) -> tuple[Result, signal.Signals | None]:
+async def _deliver(delivery: Delivery, receipts: Receipts | None) -> tuple[Result, signal.Signals | None]:
     def on_first(number: signal.Signals) -> None:
         delivery.stop()
         say(f"livepost: {number.name}: waiting for what is in flight; once more stops at once")
 
     interrupts = Interrupts(on_first, delivery.abort)
-    flushing = asyncio.create_task(_keep_flushing([sink for sink in (receipts, run) if sink], delivery))
+    flushing = asyncio.create_task(_keep_flushing(receipts, delivery)) if receipts else None
     try:
         with interrupts.handled():
             result = await delivery.run()
@@ -173,19 +171,19 @@ async def _deliver(
                 with contextlib.suppress(OutputError):
                     receipts.flush()
     finally:
-        flushing.cancel()
+        if flushing is not None:
+            flushing.cancel()
     return result, interrupts.received
 
 
-async def _keep_flushing(sinks: Sequence[Receipts | Run], delivery: Delivery) -> None:
-    """So that `tail -f` shows receipts and letters soon after they are written."""
-    while sinks:
+async def _keep_flushing(receipts: Receipts, delivery: Delivery) -> None:
+    """So that `tail -f` shows receipts soon after they are written."""
+    while True:
         await asyncio.sleep(_FLUSH_SECONDS)
-        for sink in sinks:
-            try:
-                sink.flush()
-            except OutputError as error:
-                delivery.fail(error)
+        try:
+            receipts.flush()
+        except OutputError as error:
+            delivery.fail(error)
 
 
 def _close(sink: Receipts | Run | None) -> list[LivepostError]:
