@@ -179,9 +179,9 @@ class Brake:
 
     def next_at(self, now: float) -> float:
         """When `allow` grants more by itself; infinite if that takes the end of an attempt."""
-        if self.is_released:
-            return now
-        return max(now, self._until) if self.state is BrakeState.PAUSED else _NEVER
+        if self.state is BrakeState.PAUSED:
+            return max(now, self._until)
+        return now if self.available(now) else _NEVER
 
     def note(self, sign: Sign, now: float, sent_at: float, *, not_before: float = 0.0) -> bool:
         """An attempt ended: what it says of the destination.  Returns whether it counts against its record.

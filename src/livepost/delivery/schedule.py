@@ -352,22 +352,23 @@ class Schedule:
             return
         self._intake.pass_over_unfit()
         self._tell_refused()
-        is_over = self._is_stopping or (self._intake.is_empty and not self._retries)
-        # An observer that was told may have stopped the run, which then is finished already.
-        if is_over and not self._is_finished:
+        if self._is_stopping or (self._intake.is_empty and not self._retries):
             self._is_finished = True
             self._settle_rest()
             self._on_finished()
 
     def _tell_refused(self) -> None:
-        """Of records that will never be sent.  An observer may lead back here: each is told once."""
+        """Of records that will never be sent."""
         refused = self._intake.refused
+        # As if one were in flight: an observer that stops the run does not finish it before all are told.
+        self._in_flight += 1
         while refused:
             item = refused.popleft()
             if isinstance(item, Rejection):
                 self._account.rejected(item)
             else:
                 self._account.left(item, _TURN_NEVER_CAME)
+        self._in_flight -= 1
 
     def _settle_rest(self) -> None:
         for exchange in self._retries.drain():
