@@ -208,6 +208,13 @@ class World:
         self.advance(min(self.reminders) - self.now)
         return self.now - started
 
+    def until_waiting(self) -> float:
+        """Let time pass until something can be pulled; returns how long that was."""
+        started = self.now
+        while not self.schedule.waiting:
+            self.until_reminded()
+        return self.now - started
+
     def _remind(self, seconds: float) -> None:
         assert seconds > 0
         self.reminders = [self.now + seconds]

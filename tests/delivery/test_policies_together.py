@@ -6,7 +6,7 @@ import pytest
 from delivery_simulation import Answer, Simulation, answer
 
 from livepost.model import Sent, State
-from livepost.policy import PaceOptions, RetryOptions
+from livepost.policy import OrderOptions, PaceOptions, RetryOptions
 
 SAFE = RetryOptions(at_least_once=True)
 FIVE_MINUTES = 300.0
@@ -181,6 +181,47 @@ def test_a_rate_is_kept_through_an_outage() -> None:
     for second in range(int(report.seconds)):
         assert report.sent_between(second, second + 1) <= 111
     assert report.seconds == pytest.approx(30.0, abs=12.0)
+
+
+@pytest.mark.parametrize(("latency", "at_once"), [(0.01, 1), (1.0, 10)])
+def test_a_rate_takes_as_many_connections_as_it_needs(latency: float, at_once: int) -> None:
+    report = Simulation(healthy, records=100, pace=PaceOptions(rate="10/s"), latency=latency).run()
+    assert report.seconds == pytest.approx(99 / 10 + latency, abs=0.1)
+    assert report.most_at_once == pytest.approx(at_once, abs=1)
+    assert report.dials == pytest.approx(at_once, abs=1)
+    assert report.wakes <= 2 * 100 + 20, "one for each, not a tight loop"
+
+
+def test_records_in_strict_order_take_one_connection_and_stay_in_order_through_an_outage() -> None:
+    report = Simulation(
+        healthy,
+        records=500,
+        is_up=lambda now: not 2.0 <= now < 12.0,
+        order=OrderOptions(ordered=True),
+    ).run()
+    assert report.delivered == list(range(1, 501))
+    assert report.most_at_once == 1
+    assert report.seconds == pytest.approx(20.0, abs=5.0)
+
+
+def test_keys_are_kept_in_order_and_served_at_the_same_time() -> None:
+    keys = 8
+
+    def server(now: float, number: int) -> Answer:
+        return answer(503) if 2.0 <= now < 4.0 or (number % 100 == 1 and int(now * 50) % 2) else answer(201)
+
+    report = Simulation(
+        server,
+        records=4000,
+        body_of=lambda number: b'{"key": %d}' % (number % keys),
+        order=OrderOptions(order_key="/key"),
+    ).run()
+    assert report.states == {State.DELIVERED: 4000}
+    for key in range(keys):
+        numbers = [number for number in report.delivered if number % keys == key]
+        assert numbers == sorted(numbers)
+    assert report.most_at_once == keys
+    assert report.dials == keys, "no connection that none of them could use"
 
 
 def test_a_record_that_brings_the_destination_down_each_time_ends_and_the_others_are_delivered() -> None:

@@ -16,6 +16,7 @@ from livepost.config import Limits
 from livepost.delivery.brake import BrakeState
 from livepost.delivery.rate import BURST_SECONDS, parse_rate
 from livepost.delivery.retry import RetryPolicy
+from livepost.delivery.schedule import Lane, Schedule
 from livepost.events import CloseReason
 from livepost.mark import DELIVERED, IN_DOUBT, IN_FLIGHT, REJECTED, UNSENT
 from livepost.model import Record, Sent, State
@@ -98,6 +99,10 @@ class Simulation:
         self.attempts = 0
         self.is_stopped = False
 
+    @property
+    def works(self) -> list[Schedule | Lane]:
+        return [self.world.schedule, *self.world.lanes.values()]
+
     def take(self, step: str, choice: int) -> None:
         if step == "arrive" and not self.world.finishes:
             self.arrive(choice)
@@ -125,8 +130,7 @@ class Simulation:
 
     def pull(self, limit: int) -> None:
         was_stopped = self.is_stopped
-        schedule = self.world.schedule
-        for work in (schedule, *self.world.lanes.values()):
+        for work in self.works:
             pulled = work.pull(limit, self.world.now)
             assert len(pulled) <= limit
             for exchange in pulled:
@@ -233,7 +237,7 @@ class Simulation:
         raise AssertionError("it does not come to an end")
 
     def wake(self) -> None:
-        for work in (self.world.schedule, *self.world.lanes.values()):
+        for work in self.works:
             while work.waiting and len(self.in_flight) < CONNECTIONS:
                 pulled = work.pull(1, self.world.now)
                 for exchange in pulled:
