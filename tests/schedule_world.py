@@ -10,9 +10,10 @@ from typing import Any
 
 from livepost.config import DeliveryOptions
 from livepost.delivery.detour import Detours
+from livepost.delivery.lane import Lane
 from livepost.delivery.policies import Policies
 from livepost.delivery.retry import RetryPolicy
-from livepost.delivery.schedule import Lane, Schedule
+from livepost.delivery.schedule import Schedule
 from livepost.errors import LivepostError
 from livepost.events import CloseReason
 from livepost.model import Outcome, Record, Rejection, Sent, State

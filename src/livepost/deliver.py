@@ -23,10 +23,11 @@ from livepost.clock import Clock, monotonic
 from livepost.config import DeliveryOptions
 from livepost.delivery.account import DeliveryObserver
 from livepost.delivery.detour import Detours
+from livepost.delivery.lane import Lane
 from livepost.delivery.policies import Policies
 from livepost.delivery.request import make_request_head
 from livepost.delivery.retry import RetryPolicy
-from livepost.delivery.schedule import Lane, Schedule
+from livepost.delivery.schedule import Schedule
 from livepost.errors import DestinationError, DialError, LivepostError, PermanentDialError
 from livepost.events import CloseReason
 from livepost.net.connection import Surroundings

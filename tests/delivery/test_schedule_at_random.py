@@ -14,9 +14,10 @@ from schedule_world import FakeObserver, FakeRecorder, FakeSupply, World, reject
 
 from livepost.config import Limits
 from livepost.delivery.brake import BrakeState
+from livepost.delivery.lane import Lane
 from livepost.delivery.rate import BURST_SECONDS, parse_rate
 from livepost.delivery.retry import RetryPolicy
-from livepost.delivery.schedule import Lane, Schedule
+from livepost.delivery.schedule import Schedule
 from livepost.events import CloseReason
 from livepost.mark import DELIVERED, IN_DOUBT, IN_FLIGHT, REJECTED, UNSENT
 from livepost.model import Record, Sent, State

@@ -391,19 +391,3 @@ class Schedule:
         if when < self._reminder_at and not (self._is_stopping or self._is_finished):
             self._reminder_at = when
             self._remind(when - self._now)
-
-
-class Lane:
-    """Satisfies `net.work.Work` for what redirects have led to another origin."""
-
-    def __init__(self, schedule: Schedule, queue: deque[Exchange]) -> None:
-        self._schedule = schedule
-        self._queue = queue
-        self.settle = schedule.settle
-
-    @property
-    def waiting(self) -> int:
-        return self._schedule.waiting_in(self._queue)
-
-    def pull(self, limit: int, now: float) -> list[Exchange]:
-        return self._schedule.pull_from(self._queue, limit, now)
