@@ -31,7 +31,7 @@ from livepost.events import CloseReason
 from livepost.mark import DELIVERED, IN_FLIGHT
 from livepost.model import Outcome, Rejection, State
 from livepost.wire.machine import Answered, Event
-from livepost.wire.message import Exchange, RequestHead, Response
+from livepost.wire.message import Exchange, Fields, RequestHead, Response
 
 _NEVER = float("inf")
 
@@ -245,9 +245,7 @@ class Schedule:
         self._in_flight -= len(events)
         if fields is not None:
             # Of the last one alone: a server says the same with each.
-            hint = self._hints.read(_ANY_SUCCESS, fields)
-            if hint is not None:
-                self._gate.heed(hint, now, self._in_flight)
+            self._heed_success(fields)
         self._intake.look_ahead()
         self._remind_of_gate()
         if (was_shut and not self._is_shut) or (had_nothing and self.waiting):
@@ -295,6 +293,11 @@ class Schedule:
             if self._try_again(exchange, ruling, response, not_before):
                 return
         self._end(exchange, in_spite_of(exchange.has_doubt, outcome), response)
+
+    def _heed_success(self, fields: Fields) -> None:
+        hint = self._hints.read(_ANY_SUCCESS, fields)
+        if hint is not None:
+            self._gate.heed(hint, self._now, self._in_flight)
 
     def _heed(self, ruling: Ruling, response: Response) -> float:
         """Do as the server asks; return the time before which it wants nothing."""
