@@ -1,4 +1,4 @@
-"""What connections to another origin carry, where redirects have led."""
+"""The way of what redirects have led to another origin: work for a pool of its own."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from livepost.wire.message import Exchange
 
 
 class Lane:
-    """Satisfies `net.work.Work` for one queue of `Retries`; all else is the schedule's."""
+    """Satisfies `net.work.Work` for what redirects have led to another origin."""
 
     def __init__(self, schedule: Schedule, queue: deque[Exchange]) -> None:
         self._schedule = schedule
