@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from whole_runs import IMPATIENT, Log, counts, options, run
+from whole_runs import Log, counts, options, run
 
 from livepost.deliver import Delivery
 from livepost.errors import InputError, LivepostError, OutputError
@@ -150,6 +150,11 @@ def test_what_cannot_be_kept_ends_the_run(new_run: Run, monkeypatch: pytest.Monk
 REPLIES = {b"4": Reply(404, body=b"nobody"), b"5": HANG_UP}
 
 
+def delivery_of(source: RecordedSource, server: PracticeServer, kept: Run, *observers: Log) -> Delivery:
+    """To that server over one connection, kept in that run."""
+    return Delivery(source, options(f"{server.url}/api", 1), observers=observers, run=kept)
+
+
 def respond(request: RequestSeen) -> Reply | None:
     """The fourth is not found, the fifth gets no answer."""
     return REPLIES.get(request.body)
@@ -160,7 +165,7 @@ def test_a_whole_run_leaves_a_mark_for_each_record(tmp_path: Path) -> None:
         kept = Run.create(tmp_path / "run", {})
         source = RecordedSource(ObjectSource([1, 2, b"no JSON", 4, 5, 6]), kept)
         async with PracticeServer(respond=respond) as server:
-            result = await Delivery(source, options(f"{server.url}/api", 1), run=kept).run()
+            result = await delivery_of(source, server, kept).run()
         assert counts(result) == (3, 2, 1, 0)
         marks = (DELIVERED, DELIVERED, REJECTED, REJECTED, IN_DOUBT, DELIVERED)
         assert bytes(kept.states.marks[1:7]) == bytes(marks)
@@ -187,13 +192,13 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(tmp_path: Path) -> None:
 
         log = Log(on_call)
         async with PracticeServer(on_request=lambda request: seen.append(int(request.body))) as server:
-            delivery = Delivery(source, options(f"{server.url}/api", 1), run=kept, observers=[log])
+            delivery = delivery_of(source, server, kept, log)
             assert counts(await delivery.run()) == (7, 0, 0, 13)
             assert bytes(kept.states.marks[1:21]) == bytes((DELIVERED,) * 7 + (UNSENT,) * 13)
             kept.close()
             kept = Run.open(path)
             source = RecordedSource(ObjectSource(range(1, 21)), kept, Resumption(kept, resend=False))
-            result = await Delivery(source, options(f"{server.url}/api", 1), run=kept).run()
+            result = await delivery_of(source, server, kept).run()
             assert counts(result) == (13, 0, 0, 0)
             kept.close()
         assert seen == list(range(1, 21)), "each once, and in order on one connection"
@@ -213,9 +218,7 @@ def test_a_disk_that_is_full_ends_a_run_that_can_be_resumed(
         async with PracticeServer(respond=respond) as server:
             with monkeypatch.context() as patch:
                 patch.setattr(kept.letters, "write", fail)
-                result = await Delivery(
-                    source, options(f"{server.url}/api", 1), run=kept, policy=IMPATIENT
-                ).run()
+                result = await delivery_of(source, server, kept).run()
         assert str(result.error) == "the disk is full"
         assert counts(result) == (3, 1, 0, 16), "the one that could not be written is told and marked"
         marks = bytes((DELIVERED,) * 3 + (REJECTED,) + (UNSENT,) * 16)
@@ -242,7 +245,7 @@ def test_letters_can_be_read_while_the_run_goes_on(tmp_path: Path, monkeypatch: 
 
         async with PracticeServer(respond=lambda request: REPLIES.get(request.body, SILENCE)) as server:
             source = RecordedSource(ObjectSource([4, 1]), kept)
-            delivery = Delivery(source, options(f"{server.url}/api", 1), run=kept)
+            delivery = delivery_of(source, server, kept)
             asyncio.get_running_loop().call_soon(on_tick)
             assert counts(await delivery.run()) == (0, 1, 1, 0)
         assert found == [1]
