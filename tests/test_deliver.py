@@ -10,16 +10,16 @@ import socket
 import ssl
 import threading
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from certificates import Authority
 from scripted_peer import ScriptedPeer
+from whole_runs import BRIEF, IMPATIENT, Log, counts, numbers, options, run
 
 from livepost.config import (
-    DeliveryOptions,
     InputOptions,
     Limits,
     RequestOptions,
@@ -27,7 +27,7 @@ from livepost.config import (
     Timeouts,
     TlsOptions,
 )
-from livepost.deliver import Delivery, Result, deliver
+from livepost.deliver import Delivery, deliver
 from livepost.delivery.retry import RetryPolicy
 from livepost.errors import (
     ConfigurationError,
@@ -37,49 +37,12 @@ from livepost.errors import (
     OutputError,
     PermanentDialError,
 )
-from livepost.model import Outcome, Record, Rejection
 from livepost.net.dial import Dialed, Dialer
-from livepost.policy import PaceOptions
 from livepost.records.source import FileSource, ObjectSource
 from livepost.rehearsal.reply import HANG_UP, RESET, SILENCE, After, Reply, json_reply
 from livepost.rehearsal.request import RequestSeen
 from livepost.rehearsal.server import PracticeServer
 from livepost.report.progress import Snapshot
-from livepost.target import parse_target
-from livepost.wire.message import Exchange, Response
-
-IMPATIENT = RetryPolicy(base_seconds=0.001)
-BRIEF = PaceOptions(give_up_after=0.2, start_timeout=0.2)
-DIRECT = RouteOptions(proxy="")
-
-
-class Log:
-    """A delivery observer that keeps what it is told; `on_call` may raise."""
-
-    def __init__(self, on_call: Callable[[str], None] = lambda words: None) -> None:
-        self.told: list[str] = []
-        self.bodies: list[bytes] = []
-        self._on_call = on_call
-
-    def finished(
-        self, exchange: Exchange, outcome: Outcome, response: Response | None, seconds: float
-    ) -> None:
-        if response is not None:
-            self.bodies.append(response.body)
-        self._tell(f"{exchange.record.number} {outcome.state.value}: {outcome.reason}")
-
-    def retried(self, exchange: Exchange, reason: str, response: Response | None, seconds: float) -> None:
-        self._tell(f"{exchange.record.number} retried: {reason}")
-
-    def rejected(self, rejection: Rejection) -> None:
-        self._tell(f"{rejection.number} rejected: {rejection.reason}")
-
-    def left(self, record: Record, outcome: Outcome) -> None:
-        self._tell(f"{record.number} {outcome.state.value}")
-
-    def _tell(self, words: str) -> None:
-        self.told.append(words)
-        self._on_call(words)
 
 
 class FakeProgress:
@@ -100,37 +63,6 @@ class FakeProgress:
 
     def stop(self) -> None:
         self.calls.append("stop")
-
-
-def run(coroutine: Coroutine[Any, Any, None]) -> None:
-    """On asyncio's own loop, in debug mode so that nothing goes unnoticed."""
-
-    async def watched() -> None:
-        faults: list[dict[str, Any]] = []
-        asyncio.get_running_loop().set_exception_handler(lambda loop, context: faults.append(context))
-        await coroutine
-        assert faults == []
-
-    asyncio.run(watched())
-
-
-def options(url: str, connections: int = 4, **groups: Any) -> DeliveryOptions:
-    groups.setdefault("limits", Limits(connections))
-    groups.setdefault("route", DIRECT)
-    return DeliveryOptions(parse_target(url), **groups)
-
-
-def numbers(count: int) -> ObjectSource:
-    """Records whose bodies are 1, 2, 3 …"""
-    return ObjectSource(range(1, count + 1))
-
-
-def counts(result: Result) -> tuple[int, int, int, int]:
-    """Delivered, rejected, in doubt, unsent; checks that they add up to what was read."""
-    records = result.summary.records
-    found = (records.delivered, records.rejected, records.in_doubt, records.unsent)
-    assert sum(found) == records.read
-    return found
 
 
 def answer_with(*replies: Reply | None) -> Callable[[RequestSeen], Reply | None]:

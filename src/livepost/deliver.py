@@ -288,14 +288,17 @@ class Delivery:
         recording = self._recording
         timer: asyncio.TimerHandle | None = None
 
-        def flush() -> None:
+        def flush_again(recording: Recording) -> None:
+            recording.flush()
+            wait(recording)
+
+        def wait(recording: Recording) -> None:
             nonlocal timer
-            if recording is not None:
-                recording.flush()
-                timer = self._loop.call_later(_FLUSH_SECONDS, flush)
+            timer = self._loop.call_later(_FLUSH_SECONDS, flush_again, recording)
 
         try:
-            flush()
+            if recording is not None:
+                wait(recording)
             yield
         finally:
             if timer is not None:

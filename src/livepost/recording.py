@@ -132,7 +132,7 @@ class ResumedSource(RecordedSource):
 class Recording:
     """Keeps how records end.  What goes wrong with that ends the run (`fail`), not the event loop."""
 
-    def __init__(self, run: Run, fail: Callable[[Exception], None]) -> None:
+    def __init__(self, run: Run, fail: Callable[[LivepostError], None]) -> None:
         self._run = run
         self._fail = fail
 

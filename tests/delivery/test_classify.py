@@ -227,5 +227,5 @@ def test_only_a_delivery_removes_a_doubt() -> None:
     for state in (State.REJECTED, State.UNSENT):
         assert in_spite_of(False, Outcome(state, "status 404")) == Outcome(state, "status 404")
         assert in_spite_of(True, Outcome(state, "status 404")) == Outcome(
-            State.IN_DOUBT, "status 404, after an attempt without answer"
+            State.IN_DOUBT, "status 404, after an attempt that may have been processed"
         )

@@ -25,6 +25,8 @@ from livepost.policy import OrderOptions, OutcomeOptions, PaceOptions, RetryOpti
 from livepost.wire.machine import Answered, Failed
 from livepost.wire.message import Exchange, Response
 
+DOUBT = "after an attempt that may have been processed"
+
 
 def test_records_are_given_in_order_and_their_ends_told() -> None:
     world = World(FakeSupply(record(1), record(2), record(3)))
@@ -476,7 +478,7 @@ def test_marks_show_at_each_step_what_a_crash_would_leave() -> None:
             assert first is not None
             world.answer(first, 404)
         assert recorder.text == marks, step
-    assert recorder.concluded == ["1 Q after 4: status 404, after an attempt without answer 404"]
+    assert recorder.concluded == [f"1 Q after 4: status 404, {DOUBT} 404"]
 
 
 @pytest.mark.parametrize("leaves_doubt", [False, True])
@@ -488,8 +490,32 @@ def test_a_doubt_stays_until_the_end_of_the_run(leaves_doubt: bool) -> None:
     end = "in_doubt" if leaves_doubt else "unsent"
     assert world.observer.told[1:] == [f"1 {end}", "2 unsent"]
     assert recorder.text == ("Q" if leaves_doubt else "")
-    reason = "1 Q after 1: the run ended before it could be tried again"
+    reason = f"1 Q after 1: the run ended first, {DOUBT}"
     assert recorder.concluded == ([reason] if leaves_doubt else [])
+
+
+@pytest.mark.parametrize(
+    ("ends_by", "told", "mark"),
+    [
+        (Sent.NOTHING, f"1 in_doubt: reset, {DOUBT}", "Q"),
+        (404, f"1 in_doubt: status 404, {DOUBT} 404", "Q"),
+        (201, "1 delivered: status 201 201", "D"),
+        (None, "1 in_doubt", "Q"),
+    ],
+)
+def test_so_does_a_doubt_that_an_earlier_process_has_left(
+    ends_by: int | Sent | None, told: str, mark: str
+) -> None:
+    recorder = FakeRecorder()
+    recorder.marks[1] = ord("F")
+    world = World(FakeSupply(record(1)), RetryPolicy(attempts_per_record=1), recorder=recorder, method=b"PUT")
+    if ends_by is None:
+        world.schedule.stop()
+    elif isinstance(ends_by, Sent):
+        world.fail(world.pull(), ends_by)
+    else:
+        world.answer(world.pull(), ends_by)
+    assert (world.observer.told, recorder.text, world.finishes) == ([told], mark, 1)
 
 
 def test_what_was_never_fit_to_send_is_kept_as_rejected() -> None:
@@ -533,7 +559,7 @@ def test_a_record_that_has_failed_probes_only_if_there_is_no_other() -> None:
 def test_an_outage_uses_up_no_tries() -> None:
     world = World(
         FakeSupply(record(1)),
-        retry=RetryOptions(retry=3),
+        RetryPolicy(attempts_per_record=3, uniform=lambda low, high: high),
         pace=PaceOptions(start_timeout=None),
     )
     for _ in range(50):
@@ -947,7 +973,7 @@ def test_a_record_that_was_processed_before_its_redirect_is_never_rejected() -> 
     assert world.pull() is exchange
     assert (exchange.head.method, exchange.body) == (b"GET", b"")
     world.answer(exchange, 404)
-    assert world.observer.told[1:] == ["1 in_doubt: status 404, after an attempt without answer 404"]
+    assert world.observer.told[1:] == [f"1 in_doubt: status 404, {DOUBT} 404"]
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from livepost.mark import IN_DOUBT, REJECTED, UNSENT
+from livepost.delivery.classify import in_spite_of
+from livepost.mark import IN_DOUBT, IN_FLIGHT, REJECTED, UNSENT
 from livepost.model import Outcome, Record, Rejection, State
 from livepost.wire.message import Exchange, Response
 
@@ -77,17 +78,26 @@ class Account:
 
     def ended(self, exchange: Exchange, outcome: Outcome, response: Response | None, seconds: float) -> None:
         """The last attempt for a record ended, and did not deliver it."""
-        self._keep(exchange, outcome, response)
+        recorder = self._recorder
+        if recorder is not None:
+            if outcome.state is State.UNSENT:
+                recorder.marks[exchange.record.number] = UNSENT
+            else:
+                mark = REJECTED if outcome.state is State.REJECTED else IN_DOUBT
+                recorder.conclude(mark, exchange.record, outcome.reason, exchange.attempts, response)
         for observer in self.observers:
             observer.finished(exchange, outcome, response, seconds)
 
-    def given_up(self, exchange: Exchange, outcome: Outcome) -> None:
-        """A record that waited to be tried again will not be."""
-        self._keep(exchange, outcome, None)
-        self.left(exchange.record, outcome)
+    def left(self, record: Record, outcome: Outcome, attempts: int = 0, *, has_doubt: bool = False) -> None:
+        """A record will not be tried, or not any more; `outcome` is UNSENT and says why.
 
-    def left(self, record: Record, outcome: Outcome) -> None:
-        """A record was not tried at all, and will not be."""
+        It is in doubt all the same if an attempt, perhaps of an earlier process, may have been processed.
+        """
+        if self._recorder is not None and self._recorder.marks[record.number] == IN_FLIGHT:
+            has_doubt = True
+        outcome = in_spite_of(has_doubt, outcome)
+        if has_doubt and self._recorder is not None:
+            self._recorder.conclude(IN_DOUBT, record, outcome.reason, attempts, None)
         for observer in self.observers:
             observer.left(record, outcome)
 
@@ -97,12 +107,3 @@ class Account:
             self._recorder.conclude(REJECTED, rejection, rejection.reason, 0, None)
         for observer in self.observers:
             observer.rejected(rejection)
-
-    def _keep(self, exchange: Exchange, outcome: Outcome, response: Response | None) -> None:
-        if self._recorder is None:
-            return
-        if outcome.state is State.UNSENT:
-            self._recorder.marks[exchange.record.number] = UNSENT
-            return
-        mark = REJECTED if outcome.state is State.REJECTED else IN_DOUBT
-        self._recorder.conclude(mark, exchange.record, outcome.reason, exchange.attempts, response)

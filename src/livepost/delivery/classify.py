@@ -137,7 +137,7 @@ def in_spite_of(doubt: bool, outcome: Outcome) -> Outcome:
     """How a record ends after an attempt that left a doubt, or did not: delivered, or else in doubt."""
     if not doubt or outcome.state in (State.DELIVERED, State.IN_DOUBT):
         return outcome
-    return Outcome(State.IN_DOUBT, f"{outcome.reason}, after an attempt without answer")
+    return Outcome(State.IN_DOUBT, f"{outcome.reason}, after an attempt that may have been processed")
 
 
 class Rules:

@@ -92,8 +92,11 @@ class Intake:
                 if not isinstance(item, Record):
                     self.refused.append(item)
                     continue
-                exchanges.append(Exchange(head, item.body, item, 1, now))
+                exchange = Exchange(head, item.body, item, 1, now)
+                exchanges.append(exchange)
                 if marks is not None:
+                    # Then it was in flight when an earlier process of the run was interrupted.
+                    exchange.has_doubt = marks[item.number] == IN_FLIGHT
                     marks[item.number] = IN_FLIGHT
         if self._keys is not None:
             for exchange in exchanges:
