@@ -152,7 +152,9 @@ REPLIES = {b"4": Reply(404, body=b"nobody"), b"5": HANG_UP}
 
 def delivery_of(source: RecordedSource, server: PracticeServer, kept: Run, *observers: Log) -> Delivery:
     """To that server over one connection, kept in that run."""
-    return Delivery(source, options(f"{server.url}/api", 1), observers=observers, run=kept)
+    delivery = Delivery(source, options(f"{server.url}/api", 1), observers=observers, run_id=kept.manifest.id)
+    delivery.record_in(kept)
+    return delivery
 
 
 def respond(request: RequestSeen) -> Reply | None:
