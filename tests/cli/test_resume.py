@@ -85,8 +85,8 @@ def test_after_a_power_cut_what_may_have_been_sent_is_in_doubt(
     code, said = resume(capfd, "run")
     assert (code, api.bodies(), marks_of(DIR)) == (1, [], "DQQ")
     # It does not know yet that the input has only three records.
-    assert said[0].startswith("livepost: run run: 1 delivered before, ")
-    assert said[0].endswith(" perhaps in flight when the machine stopped")
+    assert said[0].startswith("livepost: run run: 1 delivered before, up to ")
+    assert said[0].endswith(" in flight when the machine stopped")
     assert said[-1] == "livepost: the whole run: 1 of 3 delivered, 2 in doubt"
 
 

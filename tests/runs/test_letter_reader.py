@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from livepost.errors import RunError
 from livepost.mark import REJECTED
 from livepost.model import Record
-from livepost.runs.letter_reader import lettered, read_letters
+from livepost.runs.letter_reader import lettered, outdated, read_letters
 from livepost.runs.letters import Letters
 
 
@@ -65,6 +65,15 @@ def test_garbage_between_letters_costs_only_itself(path: Path) -> None:
     first, second = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(first + bytes(5000) + b"\n\n{}\n" + second)
     assert [letter.number for letter in read_letters(path)] == [1, 2]
+
+
+def test_letters_that_do_not_hold_any_more_are_counted(path: Path) -> None:
+    write(path, (1, b"1"), (2, b"2"), (1, b"3"), (3, b"4"))
+    assert outdated(path, lambda number: True) == 1
+    assert outdated(path, lambda number: number != 1) == 2
+    assert outdated(path, lambda number: False) == 4
+    path.write_bytes(b"{}\n")
+    assert outdated(path, lambda number: False) == 0
 
 
 def test_no_file_is_no_letters(path: Path) -> None:

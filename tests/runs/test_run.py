@@ -242,6 +242,27 @@ def test_how_it_ended_is_written_and_taken_back_when_it_goes_on(path: Path) -> N
     again.close()
 
 
+def test_every_letter_is_on_the_disk_before_the_end_is_written(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that ended is not looked at for letters that a crash has taken."""
+    run = Run.create(path, {})
+    run.reserve(batch(1, 2))
+    run.conclude(REJECTED, batch(1, 1)[0], "status 422", attempts=1)
+    synced: list[tuple[str, bool, bytes]] = []
+
+    def sync(file: int) -> None:
+        name = os.path.basename(os.readlink(f"/proc/self/fd/{file}"))
+        has_ended = Manifest.read(path / "run.json").ended is not None
+        synced.append((name, has_ended, (path / "rejected.ndjson").read_bytes()[:6]))
+
+    monkeypatch.setattr(os, "fdatasync", sync)
+    run.end("finished", {})
+    assert synced == [("states", False, b'{"n":1'), ("rejected.ndjson", False, b'{"n":1')]
+    assert Manifest.read(path / "run.json").ended is not None
+    run.close()
+
+
 def test_a_mark_is_stored_also_when_its_letter_cannot_be(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = Run.create(path, {})
     run.reserve(batch(1, 1))

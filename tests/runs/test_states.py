@@ -18,7 +18,7 @@ from livepost.mark import DELIVERED, IN_DOUBT, IN_FLIGHT, REJECTED, UNSENT, Mark
 from livepost.runs import states as module
 from livepost.runs.header import Header
 from livepost.runs.marks import Counts
-from livepost.runs.states import Recovery, States, current_boot_id, read_counts
+from livepost.runs.states import Recovery, States, current_boot_id, read_counts, reading_marks
 
 RUN = "0b8f1c5e-8a52-4c0e-9d6e-0a8f6a3f1b11"
 OTHER_RUN = "11111111-8a52-4c0e-9d6e-0a8f6a3f1b11"
@@ -439,6 +439,26 @@ def test_counts_can_be_read_while_another_process_marks(states: States, path: Pa
     states.marks[2] = IN_FLIGHT
     assert read_counts(path, RUN) == Counts(in_flight=1, delivered=1)
     states.close()
+
+
+def test_a_file_that_was_cut_short_is_not_counted(states: States, path: Path) -> None:
+    states.reserve(300)
+    states.close()
+    os.truncate(path, 4096 + 100)
+    with pytest.raises(RunError, match="it is cut short: it has room for 100 records of"):
+        read_counts(path, RUN)
+
+
+def test_single_marks_can_be_read(states: States, path: Path) -> None:
+    states.reserve(3)
+    states.marks[2] = DELIVERED
+    states.close()
+    with reading_marks(path, RUN) as mark_of:
+        assert [mark_of(number) for number in (1, 2, 3, 100_000)] == [UNSENT, DELIVERED, UNSENT, UNSENT]
+    with pytest.raises(RunError, match="no such file"), reading_marks(path.with_name("none"), RUN):
+        pass
+    with pytest.raises(RunError, match="belongs to another run"), reading_marks(path, RUN[::-1]):
+        pass
 
 
 def test_a_header_that_is_just_being_written_is_read_again(

@@ -88,8 +88,6 @@ class Session:
     def _end_run(self, how: str) -> None:
         assert self._run is not None
         self.standing = Standing.of(self._run)
-        # First, because a run that has finished is not looked at for letters that are missing.
-        self._run.flush()
         self._run.end(how, self.standing.as_dict())
 
     def _show_result(self, result: Result) -> None:

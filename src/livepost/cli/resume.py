@@ -63,7 +63,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _has_finished(run: Description) -> bool:
-    """Not only has every record its mark: every letter was written, too."""
+    """Every record has its final mark, and `Run.end` came after every letter."""
     ended = run.manifest.ended
     return ended is not None and ended.how == FINISHED and Standing.described(run).is_complete
 
@@ -82,7 +82,7 @@ def _say_where_it_stands(run: Run) -> None:
     if recovery.in_flight:
         parts.append(f"{recovery.in_flight:,} in flight when it ended")
     if recovery.unknown:
-        parts.append(f"{recovery.unknown:,} perhaps in flight when the machine stopped")
+        parts.append(f"up to {recovery.unknown:,} in flight when the machine stopped")
     say(f"livepost: run {run.path}: {', '.join(parts)}")
     if run.spool is not None and run.manifest.records is None:
         say("livepost: the input could be read only once: what came after the run had ended is not in it")

@@ -212,8 +212,10 @@ class Run:
         self.letters.flush()
 
     def end(self, how: str, counts: Mapping[str, int]) -> None:
-        """Write into `run.json` how the run ended."""
+        """Write into `run.json` how the run ended; what it had to say until then is durable before that."""
+        self.letters.flush()
         with self._writing:
+            self._make_durable()
             self._write_manifest(ended=Ended(self._now(), how, dict(counts)))
 
     def close(self) -> None:

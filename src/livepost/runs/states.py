@@ -292,8 +292,6 @@ def check(path: Path, file: int, run_id: str) -> Header:
     with reading(path):
         header = _read_header(path, file, run_id)
         room = os.fstat(file).st_size - PAGE_BYTES
-        if room < header.reserved:
-            raise _damaged(path, f"it is cut short: it has room for {room} records of {header.reserved}")
         number = first_defect(_chunks(file, 1, header.reserved))
         if number is not None:
             raise _damaged(path, f"what it holds for record {number} has no meaning")
@@ -317,6 +315,10 @@ def _read_header(path: Path, file: int, run_id: str) -> Header:
         else:
             if header.run_id != run_id:
                 raise _damaged(path, f"it belongs to another run ({header.run_id})")
+            # Room is made before it is reserved.
+            room = os.fstat(file).st_size - PAGE_BYTES
+            if room < header.reserved:
+                raise _damaged(path, f"it is cut short: it has room for {room} records of {header.reserved}")
             return header
     raise AssertionError("unreachable")
 
