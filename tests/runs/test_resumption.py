@@ -158,6 +158,35 @@ def test_records_that_were_taken_back_are_kept_by_their_letters(tmp_path: Path) 
     again.close()
 
 
+@pytest.mark.parametrize(("in_flight", "order"), [((7, 3), (7, 3)), ((9,), (2, 9, 3))])
+def test_records_that_letters_have_kept_come_in_any_order_and_are_not_sent_twice(
+    tmp_path: Path, in_flight: tuple[int, ...], order: tuple[int, ...]
+) -> None:
+    path = tmp_path / "run"
+    run = Run.create(path, {}, keep_input=True)
+    run.reserve([record(number) for number in range(1, 11)])
+    for number in order:
+        run.conclude(IN_DOUBT, record(number), "timeout", attempts=1)
+    for number in {*range(1, 11)} - {*order}:
+        run.states.marks[number] = DELIVERED
+    run.close()
+
+    retried = Run.open(path)
+    retried.states.release(order)
+    for number in in_flight:
+        retried.states.marks[number] = IN_FLIGHT
+    kill(retried)
+
+    again = Run.open(path)
+    resumption = Resumption(again, resend=False)
+    (batch,) = kept_batches(again)
+    again.reserve(batch)
+    assert resumption.remaining(batch) == [record(number) for number in order if number not in in_flight]
+    assert [again.states.marks[number] for number in in_flight] == [IN_DOUBT] * len(in_flight)
+    resumption.close()
+    again.close()
+
+
 def test_what_was_kept_twice_is_read_once(tmp_path: Path) -> None:
     run = Run.create(tmp_path / "run", {}, keep_input=True)
     run.reserve([record(number) for number in range(1, 4)])

@@ -40,7 +40,10 @@ class Resumption:
     def remaining(self, batch: list[Record | Rejection]) -> list[Record | Rejection]:
         """Return what of this batch is to be sent, or to be rejected."""
         marks = self._states.marks
-        if not bytes(marks[batch[0].number : batch[-1].number + 1]).strip(b"\0"):
+        first, last = batch[0].number, batch[-1].number
+        # What letters have kept comes in the order of the letters.
+        is_gapless = last - first + 1 == len(batch)
+        if is_gapless and not bytes(marks[first : last + 1]).strip(b"\0"):
             return batch
         rest = [item for item in batch if self._remains(item, marks[item.number])]
         # Before the next batch, which may let go of the segment that this one came from.
