@@ -30,6 +30,14 @@ class RecordedSource:
         self._run = run
         self._resumption = resumption
 
+    def tell_undelivered(self, told: Callable[[Record], None]) -> None:
+        """Call this, in the reading thread, with each record that an earlier process did not deliver.
+
+        That is done before a later record is yielded.
+        """
+        if self._resumption is not None:
+            self._resumption.on_undelivered = told
+
     @property
     def put_in_doubt(self) -> int:
         """Records that an interruption has left in doubt; they are not yielded."""

@@ -112,6 +112,18 @@ def test_a_letter_that_a_crash_has_taken_is_written_again_and_no_other(tmp_path:
     assert [(one["n"], one["reason"]) for one in letters(path / "in-doubt.ndjson")] == [(4, lost)]
 
 
+def test_of_what_was_not_delivered_somebody_is_told(tmp_path: Path) -> None:
+    run = interrupted(tmp_path / "run", bytes((DELIVERED, REJECTED, IN_DOUBT, IN_FLIGHT, UNSENT, REJECTED)))
+    resumption = Resumption(run, resend=False)
+    told: list[Record] = []
+    resumption.on_undelivered = told.append
+    items: list[Item] = [record(number) for number in range(1, 6)]
+    assert resumption.remaining([*items, Rejection(6, "-", 6, "invalid JSON")]) == [record(5)]
+    assert told == [record(2), record(3), record(4)]
+    resumption.close()
+    run.close()
+
+
 def test_what_is_not_fit_to_send_cannot_have_been_in_flight(tmp_path: Path) -> None:
     run = interrupted(tmp_path / "run", bytes((IN_FLIGHT, UNSENT)))
     resumption = Resumption(run, resend=False)
