@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Generator, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,9 @@ from whole_runs import Log, counts, options, run
 
 from livepost.deliver import Delivery
 from livepost.errors import InputError, LivepostError, OutputError
-from livepost.mark import DELIVERED, IN_DOUBT, REJECTED, UNSENT
+from livepost.mark import DELIVERED, IN_DOUBT, IN_FLIGHT, REJECTED, UNSENT
 from livepost.model import Record, Rejection
-from livepost.recording import RecordedSource, Recording
+from livepost.recording import LetterSource, RecordedSource, Recording
 from livepost.records.source import ObjectSource
 from livepost.rehearsal.reply import HANG_UP, SILENCE, Reply
 from livepost.rehearsal.request import RequestSeen
@@ -254,3 +255,27 @@ def test_letters_can_be_read_while_the_run_goes_on(tmp_path: Path, monkeypatch: 
         kept.close()
 
     run(main())
+
+
+def test_what_is_in_doubt_stays_so_while_it_is_sent_again(tmp_path: Path) -> None:
+    with closing(Run.create(tmp_path / "run", {})) as run:
+        run.reserve([record(1), record(2)])
+        run.conclude(REJECTED, record(1), "status 422", attempts=1)
+        run.conclude(IN_DOUBT, record(2), "timeout", attempts=1)
+        run.flush()
+        assert list(LetterSource(run, [REJECTED, IN_DOUBT]).batches()) == [[record(1)], [record(2)]]
+        assert bytes(run.states.marks[1:3]) == bytes((UNSENT, IN_FLIGHT))
+
+
+def test_what_ends_in_doubt_when_it_is_sent_again_is_not_sent_once_more(tmp_path: Path) -> None:
+    with closing(Run.create(tmp_path / "run", {})) as run:
+        run.reserve([record(1), record(2)])
+        run.conclude(REJECTED, record(1), "status 422", attempts=1)
+        run.conclude(IN_DOUBT, record(2), "timeout", attempts=1)
+        run.flush()
+        batches = LetterSource(run, [REJECTED, IN_DOUBT]).batches()
+        assert next(batches) == [record(1)]
+        run.conclude(IN_DOUBT, record(1), "no answer", attempts=1)
+        run.flush()
+        assert list(batches) == [[record(2)]]
+        assert run.states.marks[1] == IN_DOUBT

@@ -143,7 +143,9 @@ class Delivery:
         self._loop = asyncio.get_running_loop()
         started = self._clock()
         self._feed = RecordFeed(self._source, loop=self._loop, on_arrival=self._on_arrival)
-        retries = self._policies.retries
+        order, retries = self._policies.order, self._policies.retries
+        if order is not None and isinstance(self._source, RecordedSource):
+            self._source.tell_undelivered(order.ended_before)
         self._schedule = Schedule(
             self._feed,
             self._head,

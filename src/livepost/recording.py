@@ -9,9 +9,11 @@ from livepost.config import DeliveryOptions
 from livepost.delivery.classify import is_safe_to_repeat
 from livepost.errors import LivepostError
 from livepost.letter import StoredLetter
+from livepost.mark import IN_DOUBT
 from livepost.model import Record, Rejection
 from livepost.records.source import FileSource, Source
 from livepost.runs.fingerprint import check_unchanged
+from livepost.runs.numbers import NumberSet
 from livepost.runs.resumption import Resumption, kept_batches
 from livepost.runs.run import Run
 from livepost.wire.message import Response
@@ -27,6 +29,14 @@ class RecordedSource:
         self._source = source
         self._run = run
         self._resumption = resumption
+
+    def tell_undelivered(self, told: Callable[[Record], None]) -> None:
+        """Call this, in the reading thread, with each record that an earlier process did not deliver.
+
+        That is done before a later record is yielded.
+        """
+        if self._resumption is not None:
+            self._resumption.on_undelivered = told
 
     @property
     def put_in_doubt(self) -> int:
@@ -76,7 +86,8 @@ class KeptSource:
 class LetterSource:
     """The records of some letters, to be sent again.
 
-    `marks` are those of the letters: rejected, in doubt or both.
+    `marks` are those of the letters: rejected, in doubt or both.  What is in doubt stays so unless it is
+    delivered: that it was sent again, or could not be, does not take the doubt away.
     """
 
     bytes_total = None
@@ -86,6 +97,8 @@ class LetterSource:
         self._run = run
         self._marks = marks
         self._batch_records = batch_records
+        self._taken = NumberSet()
+        """So that what ends in doubt now is not sent a second time."""
         self.unfit = 0
         """Records that cannot be sent, because they never were fit to be."""
 
@@ -95,12 +108,16 @@ class LetterSource:
             letters = self._run.stored_letters(mark)
             while batch := self._next_batch(letters):
                 self._run.reserve(list(batch))
-                self._run.states.release(record.number for record in batch)
+                numbers = [record.number for record in batch]
+                self._run.states.release(numbers, may_be_processed=mark == IN_DOUBT)
                 yield list(batch)
 
     def _next_batch(self, letters: Iterator[StoredLetter]) -> list[Record]:
         batch: list[Record] = []
         for letter in letters:
+            if letter.number in self._taken:
+                continue
+            self._taken.add(letter.number)
             if letter.body is None:
                 self.unfit += 1
                 continue

@@ -60,6 +60,29 @@ def test_what_was_in_flight_is_in_doubt(capfd: pytest.CaptureFixture[str], api: 
     ]
 
 
+@pytest.mark.parametrize(
+    ("marks", "flags", "code", "sent", "left"),
+    [
+        ("DR--", [], 75, [], "DR--"),
+        ("DF--", [], 75, [], "DQ--"),
+        ("DD--", [], 0, [b'{"id": 3}', b'{"id": 4}'], "DDDD"),
+        ("DR--", ["--on-key-failure", "skip"], 1, [b'{"id": 3}', b'{"id": 4}'], "DRDD"),
+    ],
+)
+def test_nothing_overtakes_in_order_what_an_earlier_process_did_not_deliver(
+    capfd: pytest.CaptureFixture[str],
+    api: WatchedApi,
+    marks: str,
+    flags: list[str],
+    code: int,
+    sent: list[bytes],
+    left: str,
+) -> None:
+    killed(DIR, api.to, marks, options={"ordered": True})
+    found, _ = resume(capfd, "run", *flags)
+    assert (found, api.bodies(), marks_of(DIR).ljust(4, "-")) == (code, sent, left)
+
+
 @pytest.mark.parametrize("when", ["then", "now"])
 @pytest.mark.parametrize(
     ("flags", "options"),

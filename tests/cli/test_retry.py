@@ -72,6 +72,23 @@ def test_what_fails_again_has_a_new_letter(capfd: pytest.CaptureFixture[str], ap
     assert (api.bodies(), marks_of(DIR)) == ([b'{"id": 1}'], "DQ")
 
 
+def test_a_doubt_is_taken_away_by_a_delivery_only(capfd: pytest.CaptureFixture[str], api: WatchedApi) -> None:
+    api.replies = {b'{"id": 1}': Reply(409)}
+    ended(DIR, api.to, "QQ")
+    assert retry(capfd, "run", "--in-doubt")[0] == 1
+    assert marks_of(DIR) == "QD"
+    letter = json.loads((DIR / "in-doubt.ndjson").read_text().splitlines()[-1])
+    assert (letter["n"], letter["reason"]) == (1, "status 409, after an attempt that may have been processed")
+
+
+def test_what_is_in_doubt_stays_so_where_the_server_cannot_be_reached(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    ended(DIR, "http://127.0.0.1:1/", "DQQ")
+    assert retry(capfd, "run", "--in-doubt", "--start-timeout", "100ms")[0] == 3
+    assert marks_of(DIR) == "DQQ"
+
+
 def test_a_record_changed_in_its_letter_is_sent_as_it_is_now(
     capfd: pytest.CaptureFixture[str], api: WatchedApi
 ) -> None:

@@ -44,6 +44,16 @@ def refused(capfd: pytest.CaptureFixture[str], *arguments: str) -> list[str]:
     return shown.err.splitlines()
 
 
+def test_a_command_that_is_refused_leaves_the_receipts_of_an_earlier_run(
+    capfd: pytest.CaptureFixture[str], server: PracticeServer
+) -> None:
+    arguments = ("in.ndjson", "--to", f"{server.url}/api", "--run", "run", "-o", "receipts")
+    assert main(["send", *arguments]) == 0
+    capfd.readouterr()
+    assert refused(capfd, *arguments)[0] == "livepost: 'run' holds a run already"
+    assert len(Path("receipts").read_bytes().splitlines()) == 2
+
+
 def test_a_target_and_an_input_are_needed(capfd: pytest.CaptureFixture[str]) -> None:
     assert refused(capfd, "in.ndjson") == [
         "livepost: it is not said where to send the records",

@@ -57,6 +57,16 @@ def test_a_strict_order_is_one_key_for_all() -> None:
     assert order.release(record(1, "a")) == record(2, "b")
 
 
+def test_what_an_earlier_process_did_not_deliver_stops_its_key_if_failures_do() -> None:
+    for on_key_failure, admission in (("stop", STOPPED), ("skip", GO)):
+        order = by_key(on_key_failure)
+        order.ended_before(record(1, "a"))
+        order.ended_before(record(2, "long" * 20))
+        order.ended_before(Record(3, b'{"other":1}', "-", 3))
+        assert [order.admit(record(4, "a")), order.admit(record(5, "long" * 20))] == [admission] * 2
+        assert [order.admit(record(6, "b")), order.admit(Record(7, b"{}", "-", 7))] == [GO, GO]
+
+
 def test_a_record_without_a_key_waits_for_nobody() -> None:
     order = by_key()
     records = [Record(number, b'{"other":1}', "-", number) for number in (1, 2)]

@@ -30,6 +30,13 @@ def pace(*lines: str) -> Pace | None:
     return None if found is None else found.pace
 
 
+def test_a_time_of_day_is_read_anew_where_the_answer_does_not_say_when_it_was_given() -> None:
+    clock = iter((NOW, NOW + 50, NOW + 70))
+    reader = HintReader(CAP, lambda: next(clock))
+    fields: Fields = ((b"x-ratelimit-remaining", b"0"), (b"x-ratelimit-reset", b"%d" % (NOW + 60)))
+    assert [reader.read(429, fields) for _ in range(3)] == [ServerHint(60.0), ServerHint(10.0), None]
+
+
 def test_most_answers_ask_for_nothing() -> None:
     assert hint(200, "content-type: text/plain", "date: " + DATE.decode()) is None
 
@@ -194,7 +201,7 @@ def test_the_same_fields_are_read_once() -> None:
         return NOW
 
     reader = HintReader(CAP, wall_clock)
-    fields: Fields = ((b"retry-after", b"5"),)
+    fields: Fields = ((b"date", DATE), (b"retry-after", b"5"))
     first = reader.read(429, fields)
     assert reader.read(429, fields) is first
     assert clock_was_read == 1

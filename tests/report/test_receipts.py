@@ -186,8 +186,15 @@ def test_a_new_file_is_for_its_owner_only(path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_an_existing_file_is_emptied(path: Path) -> None:
-    path.write_text("receipts of an earlier run\n")
+def test_an_existing_file_is_emptied_once_something_is_to_be_written(path: Path) -> None:
+    path.write_text("receipts of an earlier run\n" * 2)
+    receipts = Receipts(str(path))
+    assert path.read_text() == "receipts of an earlier run\n" * 2
+    receipts.flush()
+    assert path.read_bytes() == b""
+    receipts.rejected(Rejection(1, "in.ndjson", 1, "invalid JSON"))
+    receipts.close()
+    assert [line["n"] for line in lines(path)] == [1]
     Receipts(str(path)).close()
     assert path.read_bytes() == b""
 

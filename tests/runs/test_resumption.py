@@ -112,6 +112,18 @@ def test_a_letter_that_a_crash_has_taken_is_written_again_and_no_other(tmp_path:
     assert [(one["n"], one["reason"]) for one in letters(path / "in-doubt.ndjson")] == [(4, lost)]
 
 
+def test_of_what_was_not_delivered_somebody_is_told(tmp_path: Path) -> None:
+    run = interrupted(tmp_path / "run", bytes((DELIVERED, REJECTED, IN_DOUBT, IN_FLIGHT, UNSENT, REJECTED)))
+    resumption = Resumption(run, resend=False)
+    told: list[Record] = []
+    resumption.on_undelivered = told.append
+    items: list[Item] = [record(number) for number in range(1, 6)]
+    assert resumption.remaining([*items, Rejection(6, "-", 6, "invalid JSON")]) == [record(5)]
+    assert told == [record(2), record(3), record(4)]
+    resumption.close()
+    run.close()
+
+
 def test_what_is_not_fit_to_send_cannot_have_been_in_flight(tmp_path: Path) -> None:
     run = interrupted(tmp_path / "run", bytes((IN_FLIGHT, UNSENT)))
     resumption = Resumption(run, resend=False)
@@ -154,6 +166,35 @@ def test_records_that_were_taken_back_are_kept_by_their_letters(tmp_path: Path) 
     again.reserve(batch)
     assert resumption.remaining(batch) == [record(1), record(4)]
     assert again.states.marks[2] == IN_DOUBT
+    resumption.close()
+    again.close()
+
+
+@pytest.mark.parametrize(("in_flight", "order"), [((7, 3), (7, 3)), ((9,), (2, 9, 3))])
+def test_records_that_letters_have_kept_come_in_any_order_and_are_not_sent_twice(
+    tmp_path: Path, in_flight: tuple[int, ...], order: tuple[int, ...]
+) -> None:
+    path = tmp_path / "run"
+    run = Run.create(path, {}, keep_input=True)
+    run.reserve([record(number) for number in range(1, 11)])
+    for number in order:
+        run.conclude(IN_DOUBT, record(number), "timeout", attempts=1)
+    for number in {*range(1, 11)} - {*order}:
+        run.states.marks[number] = DELIVERED
+    run.close()
+
+    retried = Run.open(path)
+    retried.states.release(order)
+    for number in in_flight:
+        retried.states.marks[number] = IN_FLIGHT
+    kill(retried)
+
+    again = Run.open(path)
+    resumption = Resumption(again, resend=False)
+    (batch,) = kept_batches(again)
+    again.reserve(batch)
+    assert resumption.remaining(batch) == [record(number) for number in order if number not in in_flight]
+    assert [again.states.marks[number] for number in in_flight] == [IN_DOUBT] * len(in_flight)
     resumption.close()
     again.close()
 

@@ -93,7 +93,7 @@ class Order:
         if value is None:
             self.without_key += 1
             return Admission.GO
-        key = value if len(value) < _DIGEST_BYTES else _digest(value)
+        key = _remembered(value)
         if key in self._held:
             queue = self._held[key]
             if queue is None:
@@ -107,6 +107,15 @@ class Order:
         self._held[key] = None
         self._key_under_way[record.number] = key
         return Admission.GO
+
+    def ended_before(self, record: Record) -> None:
+        """An earlier process of the run did not deliver this record: later ones of its key stay behind it.
+
+        Also to be called from another thread, before that hands later records over.
+        """
+        value = self._key_of(record.body) if self._stops else None
+        if value is not None:
+            self._stopped.add(_remembered(value))
 
     def release(self, record: Record) -> Record | None:
         """The record was delivered: the next of its key, which may go now, or None."""
@@ -152,7 +161,9 @@ class Order:
         self._held_bytes -= len(record.body)
 
 
-def _digest(value: bytes) -> bytes:
+def _remembered(value: bytes) -> bytes:
+    if len(value) < _DIGEST_BYTES:
+        return value
     return hashlib.blake2b(value, digest_size=_DIGEST_BYTES).digest()
 
 

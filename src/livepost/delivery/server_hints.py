@@ -84,8 +84,8 @@ class HintReader:
     """Reads the hints in answers.  `wall_clock` gives seconds since 1970, for answers without a Date.
 
     Answers whose heads are the same bytes share their fields, and a server repeats itself: asked again
-    about the same fields it answers from memory.  So `read` may be called for the last of many answers
-    that came together, or for each.
+    about the same fields it answers from memory, if they hold the Date that gives them their meaning.  So
+    `read` may be called for the last of many answers that came together, or for each.
     """
 
     __slots__ = ("_fields", "_hint", "_longest_pause_seconds", "_status", "_wall_clock")
@@ -102,11 +102,14 @@ class HintReader:
         if fields is self._fields and status == self._status:
             return self._hint
         hint = None
+        depends_on_clock = False
         for name, _ in fields:
             if name in HINT_NAMES:
-                hint = self._read(status, _joined(fields))
+                values = _joined(fields)
+                depends_on_clock = _DATE not in values
+                hint = self._read(status, values)
                 break
-        self._fields = fields
+        self._fields = None if depends_on_clock else fields
         self._status = status
         self._hint = hint
         return hint

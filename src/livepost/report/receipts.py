@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import select
+import stat
 import sys
 from contextlib import suppress
 
@@ -61,8 +62,9 @@ class Receipts:
     A delivery observer.  Lines are gathered until there are 64 KiB of them: call `flush` to see
     them earlier, and `close` at the end.  After a crash the last lines may be missing.
 
-    A path of `-` is standard output.  A file is emptied if it exists, and created for its owner
-    only (mode 0600) if not, because answers may hold personal data.
+    A path of `-` is standard output.  A file is created for its owner only (mode 0600), because answers
+    may hold personal data; one that exists is emptied by the first `flush`, or `close`: not by a run that
+    never began.
 
     Raises ConfigurationError if the file cannot be opened.  Every method raises OutputError when
     writing fails (disk full, reader gone), once: from then on receipts are dropped, so that the run
@@ -74,6 +76,7 @@ class Receipts:
         self._body_bytes = body_bytes
         self._file: int | None = _stdout() if path == STDOUT else _open(path)
         self._owns_file = path != STDOUT
+        self._is_to_be_emptied = self._owns_file
         self._buffer = bytearray()
         self._encode_into = msgspec.json.Encoder().encode_into
         self._attempts_of_retried: dict[int, int] = {}
@@ -125,6 +128,9 @@ class Receipts:
         if self._file is None:
             return
         try:
+            if self._is_to_be_emptied:
+                self._is_to_be_emptied = False
+                _empty(self._file)
             _write_all(self._file, lines)
         except OSError as error:
             with suppress(OSError):
@@ -169,7 +175,7 @@ class Receipts:
 
 def _open(path: str) -> int:
     try:
-        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         hint = _OPEN_HINTS.get(error.errno or 0, "give another path")
         raise ConfigurationError(
@@ -190,6 +196,12 @@ def _stdout() -> int:
     except (OSError, ValueError):
         pass
     raise ConfigurationError("standard output is closed", "give the receipts the path of a file")
+
+
+def _empty(file: int) -> None:
+    # A pipe or a device cannot be emptied, and has no need to be.
+    if stat.S_ISREG(os.fstat(file).st_mode):
+        os.ftruncate(file, 0)
 
 
 def _write_all(file: int, data: bytearray) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 from livepost.mark import DELIVERED, IN_DOUBT, IN_FLIGHT, UNSENT
 from livepost.model import Record, Rejection
@@ -36,11 +36,16 @@ class Resumption:
         self._lettered = {mark: lettered(run.path / name) for mark, name in FILE_OF.items()}
         self.put_in_doubt = 0
         """Records that were in flight and are in doubt now."""
+        self.on_undelivered: Callable[[Record], None] | None = None
+        """Told of each record that ended without being delivered, before a later one is returned."""
 
     def remaining(self, batch: list[Record | Rejection]) -> list[Record | Rejection]:
         """Return what of this batch is to be sent, or to be rejected."""
         marks = self._states.marks
-        if not bytes(marks[batch[0].number : batch[-1].number + 1]).strip(b"\0"):
+        first, last = batch[0].number, batch[-1].number
+        # What letters have kept comes in the order of the letters.
+        is_gapless = last - first + 1 == len(batch)
+        if is_gapless and not bytes(marks[first : last + 1]).strip(b"\0"):
             return batch
         rest = [item for item in batch if self._remains(item, marks[item.number])]
         # Before the next batch, which may let go of the segment that this one came from.
@@ -57,13 +62,20 @@ class Resumption:
             if item.number not in self._lettered[mark]:
                 reason = item.reason if isinstance(item, Rejection) else _LETTER_LOST
                 self._letters.write(mark, item, reason, attempts=None)
+            self._tell_undelivered(item)
             return False
         if mark == UNSENT or self._resend or isinstance(item, Rejection):
             return True
         self._letters.write(IN_DOUBT, item, self._reason, attempts=None)
         self._states.marks[item.number] = IN_DOUBT
         self.put_in_doubt += 1
+        self._tell_undelivered(item)
         return False
+
+    def _tell_undelivered(self, item: Record | Rejection) -> None:
+        # What was never fit to be sent has no key, and keeps nobody waiting.
+        if self.on_undelivered is not None and isinstance(item, Record):
+            self.on_undelivered(item)
 
 
 def kept_batches(run: Run) -> Generator[list[Record | Rejection], None, None]:

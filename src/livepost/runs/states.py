@@ -158,10 +158,15 @@ class States:
         with writing(self.path.parent):
             self._forget_after(last_number)
 
-    def release(self, numbers: Iterable[int]) -> None:
-        """Take back the final marks of these records, durably, so that they can be sent again."""
+    def release(self, numbers: Iterable[int], *, may_be_processed: bool = False) -> None:
+        """Take back the final marks of these records, durably, so that they can be sent again.
+
+        Those that `may_be_processed` are in flight from now on: whatever keeps them from being sent, the
+        doubt stays.
+        """
+        mark = IN_FLIGHT if may_be_processed else UNSENT
         for number in numbers:
-            self.marks[number] = UNSENT
+            self.marks[number] = mark
         self.sync()
 
     def is_settled(self, first: int, last: int) -> bool:
