@@ -9,7 +9,7 @@ from command import environment
 from livepost import __version__
 from livepost.cli import main as module
 from livepost.cli.main import main
-from livepost.errors import ConfigurationError, LivepostError, OutputError
+from livepost.errors import ConfigurationError, InputChangedError, LivepostError, OutputError, RunError
 
 
 @pytest.mark.parametrize("flag", ["--version", "-V"])
@@ -83,7 +83,9 @@ def test_every_command_has_help(capsys: pytest.CaptureFixture[str], command: str
             2,
             "livepost: it is wrong\n  hint: make it right\n",
         ),
-        (OutputError("it is full"), 1, "livepost: it is full\n"),
+        (OutputError("it is full"), 75, "livepost: it is full\n"),
+        (RunError("it is damaged"), 2, "livepost: it is damaged\n"),
+        (InputChangedError("it is another"), 4, "livepost: it is another\n"),
         (LivepostError("it broke"), 1, "livepost: it broke\n"),
         (KeyboardInterrupt(), 130, ""),
     ],
