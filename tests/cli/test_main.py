@@ -68,11 +68,16 @@ def test_a_command_that_does_not_exist(capsys: pytest.CaptureFixture[str], name:
 
 
 @pytest.mark.parametrize("command", module._COMMANDS)
-def test_every_command_has_help(capsys: pytest.CaptureFixture[str], command: str) -> None:
+def test_every_command_has_help_that_fits_on_a_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit) as caught:
         main([command, "--help"])
     assert caught.value.code == 0
-    assert capsys.readouterr().out.startswith(f"usage: livepost {command}")
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"usage: livepost {command}")
+    assert max(map(len, shown.splitlines())) <= 80
 
 
 @pytest.mark.parametrize(
