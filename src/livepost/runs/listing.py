@@ -82,7 +82,8 @@ def outdated_letters(run: Description, path: Path) -> int:
 def list_runs(parent: Path = DEFAULT_PARENT) -> list[Description | BrokenRun]:
     """Look at every run in a directory, by name.  No such directory is no runs.  Raises RunError.
 
-    Where runs are kept by default, everything is taken for one, however damaged; elsewhere, what looks like one.
+    Where runs are kept by default, everything is taken for one, however damaged; elsewhere, what
+    looks like one.
     """
     with reading(parent):
         if not parent.exists():
