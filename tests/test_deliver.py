@@ -696,18 +696,24 @@ def test_progress_is_shown_while_the_run_lasts() -> None:
     run(main())
 
 
-def test_the_fraction_read_is_that_of_the_files_bytes(tmp_path: Path) -> None:
+def test_the_fraction_is_of_what_has_ended_however_far_it_was_read_ahead(tmp_path: Path) -> None:
     file = tmp_path / "users.ndjson"
-    file.write_bytes(b"1\n2\n")
+    file.write_bytes(b"1\n2\n3\n4\n")
 
     async def main() -> None:
-        progress = FakeProgress(0.001, lambda number: delivery.abort())
+        def stop_after_two(number: int) -> None:
+            if progress.snapshots[-1].finished == 2:
+                delivery.abort()
+
+        progress = FakeProgress(0.001, stop_after_two)
         source = FileSource([str(file)], InputOptions())
         source.check()
-        async with PracticeServer(respond=answer_with(SILENCE)) as server:
+        async with PracticeServer(respond=answer_with(None, None, SILENCE)) as server:
             delivery = Delivery(source, options(f"{server.url}/api", 1), progress=progress)
             await delivery.run()
-        assert progress.snapshots[0].fraction in (0.0, 1.0)
+        by_finished = {snapshot.finished: snapshot.fraction for snapshot in progress.snapshots}
+        assert by_finished[2] == 0.5
+        assert by_finished.items() <= {0: 0.0, 1: 0.25, 2: 0.5}.items()
 
     run(main())
 

@@ -280,9 +280,16 @@ class Delivery:
             return error
         return DestinationError(f"{reason}: {error}", reason.hint)
 
-    def _fraction_read(self) -> float | None:
-        total = self._source.bytes_total
-        return min(1.0, self._source.bytes_read / total) if total else None
+    def _fraction_done(self) -> float | None:
+        """How much of the input is dealt with: what was read of it, but for what has not ended yet."""
+        total, last = self._source.bytes_total, self._feed.last_number
+        if not total:
+            return None
+        if not last:
+            return 0.0
+        # By numbers, which also count what an earlier process has settled.
+        unfinished = self._schedule.read + self._feed.waiting - self._tally.records_finished
+        return min(1.0, self._source.bytes_read / total) * (1 - unfinished / last)
 
     @contextlib.contextmanager
     def _flushing(self) -> Iterator[None]:
@@ -315,7 +322,7 @@ class Delivery:
         def tick() -> None:
             nonlocal timer
             seconds = self._clock() - started
-            progress.tick(Snapshot.of(self._tally, seconds=seconds, fraction=self._fraction_read()))
+            progress.tick(Snapshot.of(self._tally, seconds=seconds, fraction=self._fraction_done()))
             wait()
 
         def wait() -> None:

@@ -9,7 +9,7 @@ from command import environment
 from livepost import __version__
 from livepost.cli import main as module
 from livepost.cli.main import main
-from livepost.errors import ConfigurationError, LivepostError, OutputError
+from livepost.errors import ConfigurationError, InputChangedError, LivepostError, OutputError, RunError
 
 
 @pytest.mark.parametrize("flag", ["--version", "-V"])
@@ -68,11 +68,16 @@ def test_a_command_that_does_not_exist(capsys: pytest.CaptureFixture[str], name:
 
 
 @pytest.mark.parametrize("command", module._COMMANDS)
-def test_every_command_has_help(capsys: pytest.CaptureFixture[str], command: str) -> None:
+def test_every_command_has_help_that_fits_on_a_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit) as caught:
         main([command, "--help"])
     assert caught.value.code == 0
-    assert capsys.readouterr().out.startswith(f"usage: livepost {command}")
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"usage: livepost {command}")
+    assert max(map(len, shown.splitlines())) <= 80
 
 
 @pytest.mark.parametrize(
@@ -83,7 +88,9 @@ def test_every_command_has_help(capsys: pytest.CaptureFixture[str], command: str
             2,
             "livepost: it is wrong\n  hint: make it right\n",
         ),
-        (OutputError("it is full"), 1, "livepost: it is full\n"),
+        (OutputError("it is full"), 75, "livepost: it is full\n"),
+        (RunError("it is damaged"), 2, "livepost: it is damaged\n"),
+        (InputChangedError("it is another"), 4, "livepost: it is another\n"),
         (LivepostError("it broke"), 1, "livepost: it broke\n"),
         (KeyboardInterrupt(), 130, ""),
     ],

@@ -2,17 +2,20 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from made_runs import begun, ended, kill, killed, marks_of
 from watched_api import WatchedApi
 
 from livepost.cli.main import main
+from livepost.errors import OutputError
 from livepost.mark import DELIVERED
 from livepost.rehearsal.reply import Reply
 from livepost.runs.listing import Activity, describe
+from livepost.runs.run import Run
 
 pytestmark = pytest.mark.usefixtures("folder")
 
@@ -122,6 +125,49 @@ def test_standard_input_is_taken_from_what_was_kept(
     assert (code, api.bodies(), marks_of(DIR)) == (1, [b'{"id": 3}', b'{"id": 4}'], "DQDD")
     assert said[1] == (
         "livepost: the input could be read only once: what came after the run had ended is not in it"
+    )
+
+
+def test_standard_input_that_was_cut_short_is_no_success(
+    capfd: pytest.CaptureFixture[str], api: WatchedApi
+) -> None:
+    killed(DIR, api.to, "D-", stdin=True)
+    for bodies in ([b'{"id": 2}'], []):
+        code, said = resume(capfd, "run")
+        assert (code, api.bodies(), said[-1]) == (1, bodies, "livepost: the whole run: 2 delivered")
+
+
+def test_standard_input_that_was_kept_to_its_end_is_a_success(
+    capfd: pytest.CaptureFixture[str], api: WatchedApi
+) -> None:
+    run = begun(DIR, api.to, "D-", stdin=True)
+    run.input_ended(2)
+    kill(run)
+    code, said = resume(capfd, "run")
+    assert (code, api.bodies(), said[-1]) == (0, [b'{"id": 2}'], "livepost: the whole run: 2 of 2 delivered")
+
+
+@pytest.mark.parametrize(("marks", "code"), [("--", 3), ("D-", 75), ("R-", 75), ("F-", 75)])
+def test_a_server_that_is_down_stops_a_run_that_had_begun(
+    capfd: pytest.CaptureFixture[str], marks: str, code: int
+) -> None:
+    """It is 3 only if nothing was ever sent."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        to = f"http://127.0.0.1:{server.getsockname()[1]}/"
+    killed(DIR, to, marks)
+    assert resume(capfd, "run", "--start-timeout", "10ms")[0] == code
+
+
+def test_a_run_that_cannot_be_written_has_stopped_early(
+    capfd: pytest.CaptureFixture[str], api: WatchedApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> NoReturn:
+        raise OutputError(f"the run directory {str(path)!r} cannot be written any further", "check the disk")
+
+    killed(DIR, api.to, "D-")
+    monkeypatch.setattr(Run, "open", refuse)
+    assert (
+        refused(capfd, "run", code=75)[0] == "livepost: the run directory 'run' cannot be written any further"
     )
 
 

@@ -117,9 +117,12 @@ def test_a_live_run_and_one_that_was_interrupted_are_shown(capfd: pytest.Capture
     assert "in flight   1\n" in out
     assert "unsent" not in out
     run.close()
+    out, _ = shown(capfd, "show", "run")
+    assert "records     not known: the input could be read only once, and was not to its end\n" in out
     killed(Path("other"), TO, "DF-")
     out, _ = shown(capfd, "show", "other")
     assert "state       interrupted\n" in out
+    assert "records     not known yet\n" in out
 
 
 @pytest.mark.parametrize("command", ["runs", "show"])

@@ -80,6 +80,7 @@ def test_a_target_and_an_input_are_needed(capfd: pytest.CaptureFixture[str]) -> 
         (["in.ndjson", *TO, "-x", "u:s3cret@ftp://p"], "the proxy URL "),
         (["in.ndjson", *TO, "--resolve", "x"], "--resolve x cannot be understood"),
         (["in.ndjson", "--to", "https://x", "--key", "k"], "--key is given without --cert"),
+        (["in.ndjson", *TO, "--key", "/user/id"], "--key is given without --cert"),
         (["in.ndjson", "--to", "https://x", "--cacert", "none"], "--cacert none cannot be used: "),
     ],
 )

@@ -142,7 +142,7 @@ def test_a_log_on_a_full_disk_ends_the_server_before_it_answers() -> None:
         with contextlib.suppress(ConnectionResetError):
             assert client.sock.recv(100) == b""
         ended = server.ended()
-    assert ended.code == 1
+    assert ended.code == 75
     assert ended.err == (
         "livepost: the log cannot be written to '/dev/full': No space left on device\n"
         "  hint: make room, or give another path\n"

@@ -104,6 +104,20 @@ def test_records_come_in_order_until_the_end() -> None:
     run(test)
 
 
+def test_how_far_the_source_has_come_is_known_before_anything_is_taken() -> None:
+    async def test() -> None:
+        source = Gated(batch(4, 5, 6), batch(9))
+        harness = Harness(source)
+        assert harness.feed.last_number == 0
+        for count, last in ((1, 6), (2, 9)):
+            source.gate.release()
+            await harness.arrival(count)
+            assert harness.feed.last_number == last
+        harness.feed.close()
+
+    run(test)
+
+
 def test_what_can_be_taken_is_counted() -> None:
     async def test() -> None:
         source = Gated(batch(1, 2, 3), batch(4, 5))

@@ -86,6 +86,18 @@ def test_runs_are_listed_by_name_and_broken_ones_with_the_reason(tmp_path: Path)
     assert ["is damaged" in reasons[0], "cut short" in reasons[1], "no such file" in reasons[2]] == [True] * 3
 
 
+def test_elsewhere_a_directory_without_a_file_of_a_run_is_none(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        Run.create(tmp_path / name, {}).close()
+    (tmp_path / "b" / "run.json").unlink()
+    for name in ("run.json", "states"):
+        (tmp_path / "c" / name).unlink()
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "1.jpg").touch()
+    found = list_runs(tmp_path)
+    assert [(one.path.name, isinstance(one, BrokenRun)) for one in found] == [("a", False), ("b", True)]
+
+
 def test_no_directory_is_no_runs(tmp_path: Path) -> None:
     assert list_runs(tmp_path / ".livepost") == []
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from livepost import __version__
 from livepost.cli.talk import print_data, say, say_error
-from livepost.errors import ConfigurationError, InputChangedError, LivepostError
+from livepost.errors import ConfigurationError, InputChangedError, LivepostError, OutputError
 
 _HELP = """\
 usage: livepost COMMAND [OPTIONS]
@@ -26,6 +26,9 @@ commands:
   livepost COMMAND --help tells the options of each.
   livepost --version      the version"""
 
+# As in `exit_code`, which takes longer to import.
+_CODES = {InputChangedError: 4, ConfigurationError: 2, OutputError: 75}
+
 _COMMANDS = ("send", "resume", "retry", "runs", "show", "serve", "demo")
 
 
@@ -35,9 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run(sys.argv[1:] if arguments is None else list(arguments))
     except LivepostError as error:
         say_error(error)
-        if isinstance(error, InputChangedError):
-            return 4
-        return 2 if isinstance(error, ConfigurationError) else 1
+        return next((code for kind, code in _CODES.items() if isinstance(error, kind)), 1)
     except KeyboardInterrupt:
         return 130
 

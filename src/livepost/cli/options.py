@@ -15,6 +15,7 @@ from livepost.config import (
     Timeouts,
     TlsOptions,
 )
+from livepost.errors import ConfigurationError
 from livepost.policy import OrderOptions, OutcomeOptions, PaceOptions, RetryOptions
 from livepost.target import parse_target
 
@@ -39,12 +40,19 @@ def add_delivery_options(parser: Parser) -> None:
 
 def delivery_options(given: argparse.Namespace) -> DeliveryOptions:
     """What was given, over the defaults.  Raises ConfigurationError."""
+    tls = collect(given, TlsOptions)
+    if tls.key is not None and tls.cert is None:
+        # Over plain HTTP nobody would miss the certificate, nor an order of records that was meant by it.
+        raise ConfigurationError(
+            "--key is given without --cert",
+            "give the certificate as well; for an order among records it is --order-key",
+        )
     return DeliveryOptions(
         target=parse_target(given.to),
         request=collect(given, RequestOptions),
         limits=collect(given, Limits),
         timeouts=collect(given, Timeouts),
-        tls=collect(given, TlsOptions),
+        tls=tls,
         route=collect(given, RouteOptions),
         input=collect(given, InputOptions),
         outcome=collect(given, OutcomeOptions),

@@ -69,10 +69,14 @@ def _has_finished(run: Description) -> bool:
 
 
 def _code_of_all(code: int, standing: Standing | None) -> int:
-    """Success is success of the whole run, not of its last part."""
-    if code == ExitCode.DELIVERED and standing is not None and not standing.is_delivered:
-        return ExitCode.NOT_ALL_DELIVERED
-    return code
+    """What the whole run has earned, not its last part."""
+    if standing is None:
+        return code
+    if code == ExitCode.UNREACHABLE and standing.counts.marked:
+        return ExitCode.STOPPED_EARLY
+    # Of standard input that was not read to its end, nobody knows how many records are missing.
+    is_success = standing.is_delivered and standing.records is not None
+    return ExitCode.NOT_ALL_DELIVERED if code == ExitCode.DELIVERED and not is_success else code
 
 
 def _say_where_it_stands(run: Run) -> None:

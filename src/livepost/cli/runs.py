@@ -129,7 +129,7 @@ def _lines(run: Description) -> list[tuple[str, str]]:
         ("created", f"{manifest.created:%Y-%m-%d %H:%M:%S} UTC"),
         ("to", str(manifest.asked.get("to", "?"))),
         ("input", ", ".join(map(str, files)) if isinstance(files, list) else "?"),
-        ("records", "not known yet" if manifest.records is None else _number(manifest.records)),
+        ("records", _records(run)),
         ("delivered", _number(counts.delivered)),
         ("rejected", _number(counts.rejected) + _where(run.path / "rejected.ndjson", counts.rejected)),
         ("in doubt", _number(counts.in_doubt) + _where(run.path / "in-doubt.ndjson", counts.in_doubt)),
@@ -139,6 +139,14 @@ def _lines(run: Description) -> list[tuple[str, str]]:
     if run.unsent is not None:
         lines.append(("unsent", _number(run.unsent)))
     return lines
+
+
+def _records(run: Description) -> str:
+    if run.manifest.records is not None:
+        return _number(run.manifest.records)
+    if run.manifest.keeps_input and run.activity is not Activity.RUNNING:
+        return "not known: the input could be read only once, and was not to its end"
+    return "not known yet"
 
 
 def _where(path: Path, count: int) -> str:

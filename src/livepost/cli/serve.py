@@ -22,12 +22,13 @@ from livepost.rehearsal.server import PracticeServer, serve
 
 _DESCRIPTION = """\
 A practice server.  POST /api (any method) takes JSON and answers 201 with
-{"id": n, "connection": c, "request_on_connection": k}; GET /stats tells how many
-connections, requests and TLS handshakes there were.  Ctrl-C stops it.
+{"id": n, "connection": c, "request_on_connection": k}; GET /stats tells how
+many connections, requests and TLS handshakes there were.  Ctrl-C stops it.
 
-With --fail it misbehaves on purpose.  With --fail, --log or --idempotency, /stats
-also tells how many records were processed, how many of them were duplicates (of
-the last million), requests replayed, and how often each fault happened."""
+With --fail it misbehaves on purpose.  With --fail, --log or --idempotency,
+/stats also tells how many records were processed, how many of them were
+duplicates (of the last million), requests replayed, and how often each fault
+happened."""
 
 
 def make_parser() -> Parser:

@@ -49,6 +49,8 @@ class RecordFeed:
         """How many of `_current` have been taken."""
         self._arrived: deque[list[Record | Rejection]] = deque()
         self._arrived_records = 0
+        self.last_number = 0
+        """The number of the last record that has arrived."""
         self._stopped = False
         self._source_ended = False
         self._was_cut = False
@@ -125,6 +127,7 @@ class RecordFeed:
         if self._stopped:
             self._was_cut = True
             return
+        self.last_number = batch[-1].number
         if self._current:
             self._arrived.append(batch)
             self._arrived_records += len(batch)

@@ -28,7 +28,7 @@ class Snapshot:
     rejected: int
     in_doubt: int
     fraction: float | None
-    """How much of the input was read, from 0 to 1, by bytes; None if its size is not known."""
+    """How much of the input is dealt with, from 0 to 1, by bytes; None if its size is not known."""
     open_connections: int
     opened: int
     """Connections opened so far: handshakes."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,11 +80,17 @@ def outdated_letters(run: Description, path: Path) -> int:
 
 
 def list_runs(parent: Path = DEFAULT_PARENT) -> list[Description | BrokenRun]:
-    """Look at every run in a directory, by name.  No such directory is no runs.  Raises RunError."""
+    """Look at every run in a directory, by name.  No such directory is no runs.  Raises RunError.
+
+    Where runs are kept by default, everything is taken for one, however damaged; elsewhere, what
+    looks like one.
+    """
     with reading(parent):
         if not parent.exists():
             return []
         paths = sorted(path for path in parent.iterdir() if path.is_dir())
+    if parent.name != DEFAULT_PARENT.name:
+        paths = [path for path in paths if os.path.exists(path / MANIFEST) or os.path.exists(path / STATES)]
     found: list[Description | BrokenRun] = []
     for path in paths:
         try:
