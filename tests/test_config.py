@@ -121,6 +121,16 @@ def test_only_what_may_be_unlimited_may_be_none() -> None:
             {"idempotency_key_format": "bare"},
             "there is no idempotency key format bare / use quoted or raw",
         ),
+        (
+            RetryOptions,
+            {"idempotency_key_format": "raw"},
+            "--idempotency-key-format alone sends no key / add --idempotency-key if the server honours it",
+        ),
+        (
+            OrderOptions,
+            {"on_key_failure": "skip"},
+            "--on-key-failure alone keeps no order / add --ordered or --order-key POINTER, or leave it out",
+        ),
         (PaceOptions, {"max_retry_after": 0.0}, "max retry after is 0.0 / it must be above 0"),
         (PaceOptions, {"give_up_after": -1.0}, "give up after is -1.0 / it must be above 0"),
         (PaceOptions, {"start_timeout": 0.0}, "start timeout is 0.0 / it must be above 0"),

@@ -82,6 +82,11 @@ class RetryOptions:
             raise ConfigurationError(
                 f"there is no idempotency key format {self.idempotency_key_format}", "use quoted or raw"
             )
+        if self.idempotency_key_format == "raw" and self.idempotency_key is None:
+            raise ConfigurationError(
+                "--idempotency-key-format alone sends no key",
+                "add --idempotency-key if the server honours it",
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,4 +154,9 @@ class OrderOptions:
         if self.on_key_failure not in ("skip", "stop"):
             raise ConfigurationError(
                 f"a failure cannot be handled by {self.on_key_failure}", "use skip or stop"
+            )
+        if self.on_key_failure == "skip" and not self.ordered and self.order_key is None:
+            raise ConfigurationError(
+                "--on-key-failure alone keeps no order",
+                "add --ordered or --order-key POINTER, or leave it out",
             )

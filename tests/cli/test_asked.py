@@ -145,6 +145,14 @@ def test_what_was_withheld_must_be_given_again(then: list[str], now: list[str], 
     assert refused(kept(*then), *now) == said
 
 
+def test_all_that_is_missing_is_told_at_once() -> None:
+    then = kept("-H", "A: s", "-H", "B: s", "-H", "C: s", "--to", TO.replace("://", "://u:p@") + "?t=s")
+    assert refused(then, "-H", "B: s") == (
+        "the run was begun with -H A, -H C, a user in --to, a query in --to, "
+        "which may hold secrets and are not kept / give them again"
+    )
+
+
 @pytest.mark.parametrize(
     ("then", "now"),
     [

@@ -148,6 +148,7 @@ def _check_given_again(
 ) -> None:
     names = {_name_of(line) for line in headers}
     reads_files = any(line.startswith("@") for line in headers)
+    missing = []
     for what in withheld:
         if what == _PROXY:
             is_given = hasattr(given, "proxy")
@@ -159,10 +160,18 @@ def _check_given_again(
         else:
             is_given = reads_files or what.removeprefix("-H ").lower() in names
         if not is_given:
-            raise ConfigurationError(
-                f"the run was begun with {what}, which may hold a secret and is not kept",
-                _HINTS.get(what, f"give {what} again"),
-            )
+            missing.append(what)
+    if len(missing) == 1:
+        (what,) = missing
+        raise ConfigurationError(
+            f"the run was begun with {what}, which may hold a secret and is not kept",
+            _HINTS.get(what, f"give {what} again"),
+        )
+    if missing:
+        raise ConfigurationError(
+            f"the run was begun with {', '.join(missing)}, which may hold secrets and are not kept",
+            "give them again",
+        )
 
 
 def _check_same_target(then: str, now: Target) -> None:
