@@ -72,6 +72,22 @@ def test_what_fails_again_has_a_new_letter(capfd: pytest.CaptureFixture[str], ap
     assert (api.bodies(), marks_of(DIR)) == ([b'{"id": 1}'], "DQ")
 
 
+@pytest.mark.parametrize("was_read", [True, False])
+def test_a_run_has_not_finished_while_records_were_never_sent(
+    capfd: pytest.CaptureFixture[str], api: WatchedApi, was_read: bool
+) -> None:
+    run = begun(DIR, api.to, "R-")
+    if was_read:
+        run.input_ended(2)
+    run.end("stopped by SIGINT", {})
+    run.close()
+    code, said = retry(capfd, "run", "--rejected")
+    assert (code, said[-1]) == (0, "livepost: to go on: livepost resume run")
+    found = describe(DIR)
+    assert found.manifest.ended is not None
+    assert found.manifest.ended.how == "records were left unsent"
+
+
 def test_a_doubt_is_taken_away_by_a_delivery_only(capfd: pytest.CaptureFixture[str], api: WatchedApi) -> None:
     api.replies = {b'{"id": 1}': Reply(409)}
     ended(DIR, api.to, "QQ")

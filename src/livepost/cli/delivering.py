@@ -77,7 +77,7 @@ class Session:
                 _close(self._run)
         code = exit_code(result, stopped_by)
         if self._run is not None:
-            errors += _attempt(lambda: self._end_run(_how(result, stopped_by)))
+            errors += _attempt(lambda: self._end_run(result, stopped_by))
             errors += _close(self._run)
         errors += _attempt(lambda: self._show_result(result))
         if not errors:
@@ -85,10 +85,12 @@ class Session:
         say_error(errors[0])
         return code if stopped_by else ExitCode.STOPPED_EARLY
 
-    def _end_run(self, how: str) -> None:
+    def _end_run(self, result: Result, stopped_by: signal.Signals | None) -> None:
         assert self._run is not None
         self.standing = Standing.of(self._run)
-        self._run.end(how, self.standing.as_dict())
+        # First, because a run that has finished is not looked at for letters that are missing.
+        self._run.flush()
+        self._run.end(_how(result, stopped_by, self.standing), self.standing.as_dict())
 
     def _show_result(self, result: Result) -> None:
         """The summary, as data or to a person, and what ended the run early.  Raises OutputError."""
@@ -108,18 +110,18 @@ class Session:
                 say(f"livepost: to go on: livepost resume {quoted(standing.path)}")
 
 
-def _how(result: Result, stopped_by: signal.Signals | None) -> str:
+def _how(result: Result, stopped_by: signal.Signals | None, standing: Standing) -> str:
     if stopped_by is not None:
         return f"stopped by {stopped_by.name}"
     if result.error is not None:
         return str(result.error)
-    return "records were left unsent" if result.summary.records.unsent else FINISHED
+    return "records were left unsent" if _can_go_on(result, standing) else FINISHED
 
 
 def _can_go_on(result: Result, standing: Standing) -> bool:
     """Something is left that `resume` would send or settle."""
     unsent = result.summary.records.unsent or standing.unsent or standing.counts.in_flight
-    return bool(unsent) or not result.read_to_end
+    return bool(unsent) or not result.read_to_end or standing.has_more_input
 
 
 def _progress_mode(show: ShowOptions) -> str:

@@ -10,6 +10,7 @@ from typing import Self
 from livepost.mark import IN_DOUBT, REJECTED
 from livepost.runs.letters import FILE_OF
 from livepost.runs.listing import Description
+from livepost.runs.manifest import Manifest
 from livepost.runs.marks import Counts
 from livepost.runs.run import Run
 
@@ -22,16 +23,23 @@ class Standing:
     records: int | None
     """None while it is not known how many there are."""
     counts: Counts
+    has_more_input: bool = False
+    """The input was not read to its end, and can be read again."""
 
     @classmethod
     def of(cls, run: Run) -> Self:
         """As it is now, in the hands of this process."""
-        return cls(run.path, run.manifest.records, run.states.counts())
+        return cls._of(run.path, run.manifest, run.states.counts())
 
     @classmethod
     def described(cls, run: Description) -> Self:
         """As it was seen from outside."""
-        return cls(run.path, run.manifest.records, run.counts)
+        return cls._of(run.path, run.manifest, run.counts)
+
+    @classmethod
+    def _of(cls, path: Path, manifest: Manifest, counts: Counts) -> Self:
+        has_more = manifest.records is None and not manifest.keeps_input
+        return cls(path, manifest.records, counts, has_more)
 
     @property
     def unsent(self) -> int | None:
