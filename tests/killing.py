@@ -85,6 +85,12 @@ class Killer:
             self._file.write_bytes(b"".join(lines))
 
     @property
+    def codes_of_success(self) -> set[int]:
+        """Of input that a kill has cut short, the rest is not in the run, so not all is well."""
+        manifest = json.loads((self.directory / "run.json").read_bytes())
+        return {1} if self._file is None and manifest["records"] is None else {0}
+
+    @property
     def marks(self) -> str:
         """As `made_runs.marks_of`."""
         return marks_of(self.directory)
