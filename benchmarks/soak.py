@@ -212,6 +212,9 @@ def attempt(drawn: Round, to: str, lines: list[bytes], *, is_interrupted: bool) 
     feeds = drawn.by_stdin and not drawn.has_begun
     if drawn.has_begun:
         arguments = ["resume", str(drawn.run)]
+        if not is_interrupted and "stop" in drawn.options:
+            # Or what comes after a record that was rejected is never sent.
+            arguments += ["--on-key-failure", "skip"]
     else:
         source = "-" if feeds else str(drawn.input)
         arguments = ["send", source, "--to", to, "--run", str(drawn.run), *drawn.options]

@@ -109,6 +109,18 @@ def test_one_run_is_shown(capfd: pytest.CaptureFixture[str]) -> None:
     ]
 
 
+def test_the_name_in_the_list_is_enough(capfd: pytest.CaptureFixture[str]) -> None:
+    four_runs()
+    assert shown(capfd, "show", "a-1")[0].startswith("run         .livepost/a-1\n")
+    assert shown(capfd, "resume", "a-1", code=1)[1].startswith("livepost: run .livepost/a-1: ")
+    assert shown(capfd, "retry", "a-1", "--rejected", "-xhttp://", code=2)[1].startswith(
+        "livepost: the proxy"
+    )
+    # What is here goes before it.
+    ended(Path("a-1"), TO, "D")
+    assert shown(capfd, "show", "a-1")[0].startswith("run         a-1\n")
+
+
 def test_a_live_run_and_one_that_was_interrupted_are_shown(capfd: pytest.CaptureFixture[str]) -> None:
     run = begun(Path("run"), TO, "DF-", stdin=True)
     out, _ = shown(capfd, "show", "run")

@@ -27,7 +27,7 @@ from livepost.report.progress import make_progress
 from livepost.report.receipts import Receipts
 from livepost.report.summary import summarize
 from livepost.report.tally import Tally
-from livepost.runs.run import Run
+from livepost.runs.run import DEFAULT_PARENT, Run
 
 FINISHED = "finished"
 """How a run has ended that nothing stopped, and that left nothing unsent."""
@@ -234,6 +234,13 @@ def terminal_width() -> int:
         return os.get_terminal_size(2).columns
     except OSError:
         return shutil.get_terminal_size().columns
+
+
+def named_run(text: str) -> Path:
+    """The path of a run that should be there; the name that `livepost runs` shows will do."""
+    path = run_path(text)
+    by_name = DEFAULT_PARENT / path
+    return by_name if path.name == text and not path.exists() and by_name.is_dir() else path
 
 
 def run_path(text: str) -> Path:

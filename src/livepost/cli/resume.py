@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from livepost.cli import asked
-from livepost.cli.delivering import FINISHED, Session, run_path, show_nothing_to_send
+from livepost.cli.delivering import FINISHED, Session, named_run, show_nothing_to_send
 from livepost.cli.exit_code import ExitCode
 from livepost.cli.options import EXIT_CODES, add_delivery_options, delivery_options
 from livepost.cli.parser import Parser, collect
@@ -27,8 +27,10 @@ whole run."""
 
 def make_parser() -> Parser:
     """The options of `livepost resume`: those of `send` that do not say what is read."""
-    parser = Parser("livepost resume", "livepost resume DIR", _DESCRIPTION, EXIT_CODES)
-    parser.add_argument("directory", metavar="DIR", nargs="?", help="the run directory")
+    parser = Parser("livepost resume", "livepost resume DIR [OPTIONS]", _DESCRIPTION, EXIT_CODES)
+    parser.add_argument(
+        "directory", metavar="DIR", nargs="?", help="the run directory, or its name in .livepost"
+    )
     add_delivery_options(parser)
     return parser
 
@@ -42,7 +44,7 @@ def main(arguments: Sequence[str]) -> int:
     if given.directory is None:
         raise ConfigurationError("no run is named", "livepost runs lists them")
     show = collect(given, ShowOptions)
-    path = run_path(given.directory)
+    path = named_run(given.directory)
     found = describe(path)
     if found.activity is Activity.ENDED and _has_finished(found):
         standing = Standing.described(found)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from livepost.cli import asked
-from livepost.cli.delivering import Session, run_path, show_nothing_to_send
+from livepost.cli.delivering import Session, named_run, show_nothing_to_send
 from livepost.cli.exit_code import ExitCode
 from livepost.cli.options import EXIT_CODES, add_delivery_options, delivery_options
 from livepost.cli.parser import Parser, collect
@@ -28,9 +28,11 @@ exit code is that of the records sent again."""
 def make_parser() -> Parser:
     """The options of `livepost retry`: which records, and how they are delivered."""
     parser = Parser(
-        "livepost retry", "livepost retry DIR [--rejected] [--in-doubt]", _DESCRIPTION, EXIT_CODES
+        "livepost retry", "livepost retry DIR [--rejected] [--in-doubt] [OPTIONS]", _DESCRIPTION, EXIT_CODES
     )
-    parser.add_argument("directory", metavar="DIR", nargs="?", help="the run directory")
+    parser.add_argument(
+        "directory", metavar="DIR", nargs="?", help="the run directory, or its name in .livepost"
+    )
     parser.add_argument("--rejected", action="store_true", help="those that the server refused")
     parser.add_argument("--in-doubt", action="store_true", help="those that may have been processed")
     add_delivery_options(parser)
@@ -47,7 +49,7 @@ def main(arguments: Sequence[str]) -> int:
     if not marks:
         raise ConfigurationError("it is not said what to send again", "add --rejected, --in-doubt or both")
     show = collect(given, ShowOptions)
-    path = run_path(given.directory)
+    path = named_run(given.directory)
     found = describe(path)
     if found.activity is Activity.INTERRUPTED:
         raise ConfigurationError(

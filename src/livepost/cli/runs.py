@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from livepost.cli.delivering import run_path
+from livepost.cli.delivering import named_run, run_path
 from livepost.cli.parser import Parser
 from livepost.cli.talk import harmless, print_data, say
 from livepost.errors import ConfigurationError
@@ -49,11 +49,13 @@ def list_main(arguments: Sequence[str]) -> int:
 def show_main(arguments: Sequence[str]) -> int:
     """How one run stands, also while it goes on."""
     parser = Parser("livepost show", "livepost show DIR", "Show how a run stands, also while it goes on.")
-    parser.add_argument("directory", metavar="DIR", nargs="?", help="the run directory")
+    parser.add_argument(
+        "directory", metavar="DIR", nargs="?", help="the run directory, or its name in .livepost"
+    )
     given = _parse(parser, arguments)
     if given.directory is None:
         raise ConfigurationError("no run is named", "livepost runs lists them")
-    run = describe(run_path(given.directory))
+    run = describe(named_run(given.directory))
     if given.json:
         print_data(json.dumps(_facts(run)))
         return 0
