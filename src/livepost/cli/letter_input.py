@@ -63,7 +63,8 @@ def _check_current(file: Path) -> None:
         raise ConfigurationError(f"the run that writes {file} goes on", "wait until it has ended")
     if run.activity is Activity.INTERRUPTED:
         raise ConfigurationError(
-            f"the run that wrote {file} was interrupted", f"first go on with it: livepost resume {quoted(run.path)}"
+            f"the run that wrote {file} was interrupted",
+            f"first go on with it: livepost resume {quoted(run.path)}",
         )
     if outdated:
         flag = "--rejected" if file.name.startswith("rejected") else "--in-doubt"
