@@ -77,6 +77,9 @@ def test_letters_that_have_gone_out_of_date_are_refused(
         ],
     )
     assert send(capfd, api, REJECTED, "--input-format", "letters")[0] == 2
+    DIR.rename("of users")
+    said = send(capfd, api, "of users/rejected.ndjson")[1]
+    assert said[1] == "  hint: to send those that are left: livepost retry 'of users' --rejected"
     assert api.requests() == []
 
 
@@ -90,9 +93,10 @@ def test_a_run_that_may_still_write_letters_is_refused(
         "  hint: wait until it has ended",
     ]
     kill(run)
-    assert send(capfd, api, REJECTED)[1] == [
-        "livepost: the run that wrote run/rejected.ndjson was interrupted",
-        "  hint: first go on with it: livepost resume run",
+    DIR.rename("of users")
+    assert send(capfd, api, "of users/rejected.ndjson")[1] == [
+        "livepost: the run that wrote of users/rejected.ndjson was interrupted",
+        "  hint: first go on with it: livepost resume 'of users'",
     ]
     assert not Path(".livepost").exists()
 

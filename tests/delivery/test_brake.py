@@ -342,6 +342,10 @@ def test_a_server_that_names_a_time_is_waited_for_from_the_start() -> None:
     assert world.wait() == 30.0
     world.probe(STOP)
     assert world.brake.state is PAUSED
+    assert until_given_up(world) > 31.0
+    error = world.brake.error
+    assert error is not None
+    assert "--give-up-after" in error.hint
 
 
 def test_the_last_probe_does_not_wait_for_a_time_beyond_it() -> None:

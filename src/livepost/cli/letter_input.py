@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
+from livepost.cli.standing import quoted
 from livepost.config import InputOptions
 from livepost.errors import ConfigurationError, InputError, RunError
 from livepost.letter import is_letter
@@ -62,13 +63,14 @@ def _check_current(file: Path) -> None:
         raise ConfigurationError(f"the run that writes {file} goes on", "wait until it has ended")
     if run.activity is Activity.INTERRUPTED:
         raise ConfigurationError(
-            f"the run that wrote {file} was interrupted", f"first go on with it: livepost resume {run.path}"
+            f"the run that wrote {file} was interrupted",
+            f"first go on with it: livepost resume {quoted(run.path)}",
         )
     if outdated:
         flag = "--rejected" if file.name.startswith("rejected") else "--in-doubt"
         raise ConfigurationError(
             f"{outdated:,} of the records in {file} have been sent again since",
-            f"to send those that are left: livepost retry {run.path} {flag}",
+            f"to send those that are left: livepost retry {quoted(run.path)} {flag}",
         )
 
 

@@ -142,7 +142,7 @@ class Brake:
         if self.state is not BrakeState.GIVEN_UP:
             return None
         seconds = self._patience
-        if self._has_worked:
+        if self._is_known:
             return DestinationError(
                 f"the server has taken nothing for {seconds:g} s",
                 "resume when it is well again; --give-up-after says how long to wait",
@@ -304,9 +304,13 @@ class Brake:
             self._until = max(self._until, min(not_before + self._uniform(0.0, spread), self._deadline))
 
     @property
+    def _is_known(self) -> bool:
+        """There is a server: it took something, or named a time."""
+        return self._has_worked or self._was_asked_to_wait
+
+    @property
     def _patience(self) -> float:
-        is_known = self._has_worked or self._was_asked_to_wait
-        return self._give_up_after if is_known else self._start_timeout
+        return self._give_up_after if self._is_known else self._start_timeout
 
     @property
     def _deadline(self) -> float:
