@@ -91,12 +91,16 @@ CONVERSATIONS = [
     (
         "C.5",
         [
-            "4803333032580770726976617465611d4d6f6e2c203231204f637420323031332032303a31333a323120474d54"
-            "6e1768747470733a2f2f7777772e6578616d706c652e636f6d",
+            (
+                "4803333032580770726976617465611d4d6f6e2c203231204f637420323031332032303a31333a323120474d54"
+                "6e1768747470733a2f2f7777772e6578616d706c652e636f6d"
+            ),
             "4803333037c1c0bf",
-            "88c1611d4d6f6e2c203231204f637420323031332032303a31333a323220474d54c05a04677a69707738666f6f"
-            "3d4153444a4b48514b425a584f5157454f50495541585157454f49553b206d61782d6167653d333630303b2076"
-            "657273696f6e3d31",
+            (
+                "88c1611d4d6f6e2c203231204f637420323031332032303a31333a323220474d54c05a04677a69707738666f6f"
+                "3d4153444a4b48514b425a584f5157454f50495541585157454f49553b206d61782d6167653d333630303b2076"
+                "657273696f6e3d31"
+            ),
         ],
         RESPONSES,
         215,
@@ -104,11 +108,15 @@ CONVERSATIONS = [
     (
         "C.6",
         [
-            "488264025885aec3771a4b6196d07abe941054d444a8200595040b8166e082a62d1bff6e919d29ad171863c78f"
-            "0b97c8e9ae82ae43d3",
+            (
+                "488264025885aec3771a4b6196d07abe941054d444a8200595040b8166e082a62d1bff6e919d29ad171863c78f"
+                "0b97c8e9ae82ae43d3"
+            ),
             "4883640effc1c0bf",
-            "88c16196d07abe941054d444a8200595040b8166e084a62d1bffc05a839bd9ab77ad94e7821dd7f2e6c7b335df"
-            "dfcd5b3960d5af27087f3672c1ab270fb5291f9587316065c003ed4ee5b1063d5007",
+            (
+                "88c16196d07abe941054d444a8200595040b8166e084a62d1bffc05a839bd9ab77ad94e7821dd7f2e6c7b335df"
+                "dfcd5b3960d5af27087f3672c1ab270fb5291f9587316065c003ed4ee5b1063d5007"
+            ),
         ],
         RESPONSES,
         215,
@@ -154,7 +162,9 @@ def test_what_the_other_encodes_is_decoded(steps: list[tuple[int | list[int] | N
     theirs, ours = hpack.Encoder(), Decoder(LIMIT)
     for sizes, meant, is_huffman in steps:
         for size in [sizes] if isinstance(sizes, int) else sizes or []:
-            theirs.header_table_size = size
+            # Told the same size again, it forgets to say so.
+            if size != theirs.header_table_size:
+                theirs.header_table_size = size
         table = list(ours._table)
         changes = ours.changes
         assert ours.decode(theirs.encode(meant, huffman=is_huffman)) == (list(meant), True)

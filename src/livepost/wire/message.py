@@ -56,14 +56,16 @@ class Exchange(msgspec.Struct, eq=False, gc=False):
     """Number of the connection that took it last."""
     request_on_connection: int = 0
     """Which request of that connection it was, from 1: above 1 means reused."""
+    fields: Fields = ()
+    """What this request says beside its head, such as an Idempotency-Key; checked by the engine, too."""
 
 
 class Response(msgspec.Struct, frozen=True, gc=False):
     """A final answer, read to its end or as far as it came.
 
     The body is bounded: streaming bodies are out of scope, an answer larger than the engine's
-    limit is cut and ends the connection.  `fields` names are lower case; values are as received,
-    without surrounding white space.
+    limit is cut and ends the connection (HTTP/1.1) or its stream (HTTP/2).  `fields` names are lower
+    case; values are as received, without surrounding white space.
     """
 
     status: int
