@@ -67,7 +67,10 @@ class Machine(Protocol):
         """Stop waiting for `100 Continue` and send the body."""
 
     def take_output(self) -> bytes:
-        """The bytes to write now, in order; each byte is returned once."""
+        """The bytes to write now, in order; each byte is returned once.
+
+        A large body may come in steps: ask again when all of it was written, until there is nothing.
+        """
 
     def receive(self, data: bytes) -> list[Event]:
         """Take bytes that arrived (never empty) and return what they completed.

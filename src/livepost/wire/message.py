@@ -72,8 +72,8 @@ class Response(msgspec.Struct, frozen=True, gc=False):
     """A final answer, read to its end or as far as it came.
 
     The body is bounded: streaming bodies are out of scope, an answer larger than the engine's
-    limit is cut and ends the connection.  `fields` names are lower case; values are as received,
-    without surrounding white space.
+    limit is cut and ends the connection (HTTP/1.1) or its stream (HTTP/2).  `fields` names are lower
+    case; values are as received, without surrounding white space.
     """
 
     status: int
