@@ -39,9 +39,9 @@ WHOLE = END_HEADERS | END_STREAM
 def test_a_connection_begins_with_preface_settings_and_a_large_window() -> None:
     talk = Http2Talk(is_greeted=False, max_response_bytes=1_000_000)
     settings, update = talk.take()
-    assert talk.output.startswith(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\x12\x04\0\0\0\0\0")
-    # No push, room for the largest answer on every stream, at most 64 KiB of headers.
-    assert settings == (SETTINGS, 0, 0, bytes.fromhex("00020000000000040010423f000600010000"))
+    assert talk.output.startswith(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\x18\x04\0\0\0\0\0")
+    # The usual table, no push, room for the largest answer on every stream, at most 64 KiB of headers.
+    assert settings == (SETTINGS, 0, 0, bytes.fromhex("00010000100000020000000000040010423f000600010000"))
     assert 0x10423F == 1_000_000 + 65_535
     assert update == (WINDOW_UPDATE, 0, 0, (CONNECTION_WINDOW - 65_535).to_bytes(4, "big"))
 

@@ -17,6 +17,7 @@ from livepost.wire.frames import (
     read_settings,
     settings_frame,
 )
+from livepost.wire.hpack import TABLE_BYTES
 from livepost.wire.request_block import RequestBlocks
 from livepost.wire.response_head import HEAD_BYTES_LIMIT
 
@@ -27,6 +28,9 @@ def our_settings(stream_window: int) -> bytes:
     """The frame to begin with: no push, and a stream's window as large as the largest answer."""
     return settings_frame(
         {
+            # The default, but nginx keeps no table of its own and says so only if it hears of ours; otherwise
+            # every answer would change our table, and no head mean the same twice (5 µs instead of 1).
+            HEADER_TABLE_SIZE: TABLE_BYTES,
             ENABLE_PUSH: 0,
             INITIAL_WINDOW_SIZE: stream_window,
             MAX_HEADER_LIST_SIZE: HEAD_BYTES_LIMIT,
