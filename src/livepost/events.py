@@ -51,6 +51,13 @@ class CloseReason(enum.Enum):
     """The connection broke: reset, unreachable, or a TLS failure."""
 
 
+class HttpVersion(enum.Enum):
+    """What is spoken on a connection, by its name in ALPN."""
+
+    HTTP_1_1 = "http/1.1"
+    HTTP_2 = "h2"
+
+
 class ConnectionOpened(msgspec.Struct, frozen=True):
     """A connection was made: one TCP handshake, and one of TLS if `tls_version` is set."""
 
@@ -61,6 +68,7 @@ class ConnectionOpened(msgspec.Struct, frozen=True):
     """From the start of the dial (name look-up included) until it could carry a request."""
     tls_version: str | None = None
     tls_resumed: bool = False
+    http_version: HttpVersion = HttpVersion.HTTP_1_1
 
 
 class ConnectionClosed(msgspec.Struct, frozen=True):

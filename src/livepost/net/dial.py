@@ -19,8 +19,9 @@ from typing import Any
 import aiohappyeyeballs
 
 from livepost.clock import Clock
-from livepost.config import DeliveryOptions
+from livepost.config import DeliveryOptions, RouteOptions
 from livepost.errors import ConfigurationError, DialError, PermanentDialError
+from livepost.events import HttpVersion
 from livepost.net import tls
 from livepost.net.lookup import AddressInfo, look_up
 from livepost.net.proxy import open_tunnel
@@ -34,6 +35,8 @@ _KEEPALIVE_INTERVAL_SECONDS = 15
 _KEEPALIVE_PROBES = 4
 _USER_TIMEOUT_MILLISECONDS = 60_000
 
+_HTTP_2_ONLY = (HttpVersion.HTTP_2,)
+
 _PORT = re.compile(r"[0-9]{1,5}")
 
 
@@ -46,6 +49,7 @@ class Dialed:
     seconds: float
     tls_version: str | None
     tls_resumed: bool
+    http_version: HttpVersion = HttpVersion.HTTP_1_1
 
 
 class Dialer:
@@ -62,9 +66,8 @@ class Dialer:
         self._timeouts = options.timeouts
         self._tls_options = options.tls
         self._clock = clock
-        self._context = (
-            tls.make_context(options.tls, http1_1=options.route.http1_1) if options.target.is_tls else None
-        )
+        self._versions = _versions(options.route)
+        self._context = self._make_context()
         self._overrides = _parse_overrides(options.route.resolve)
         self._remembered: AddressInfo | None = None
         next_hop = proxy or options.target
@@ -74,14 +77,33 @@ class Dialer:
         else:
             self._where = f"the proxy {proxy.host_and_port}" if proxy else next_hop.host_and_port
 
+    def speak_http_1_1(self) -> None:
+        """Offer nothing else from now on: the server wants it so."""
+        if self._versions != (HttpVersion.HTTP_1_1,):
+            self._versions = (HttpVersion.HTTP_1_1,)
+            self._context = self._make_context()
+
+    def _make_context(self) -> ssl.SSLContext | None:
+        return tls.make_context(self._tls_options, self._versions) if self._target.is_tls else None
+
     async def dial(self) -> Dialed:
         started = self._clock()
         sock = await self._connect()
         address = _readable_address(sock)
+        versions = self._versions
         if self._context is None:
-            return Dialed(sock, address, self._clock() - started, None, False)
+            return Dialed(sock, address, self._clock() - started, None, False, versions[-1])
         secure = await self._secure(sock, self._context)
-        return Dialed(secure, address, self._clock() - started, secure.version(), bool(secure.session_reused))
+        # A server that chooses nothing speaks HTTP/1.1, unless it is known not to.
+        is_http2 = secure.selected_alpn_protocol() == HttpVersion.HTTP_2.value or versions == _HTTP_2_ONLY
+        return Dialed(
+            secure,
+            address,
+            self._clock() - started,
+            secure.version(),
+            bool(secure.session_reused),
+            HttpVersion.HTTP_2 if is_http2 else HttpVersion.HTTP_1_1,
+        )
 
     async def _connect(self) -> socket.socket:
         """A TCP or unix connection through which the target's own bytes can flow."""
@@ -175,6 +197,13 @@ class Dialer:
             kind = DialError if error.errno == errno.ENOENT else PermanentDialError
             return kind(f"{self._where} cannot be opened: {reason}", "check --unix-socket")
         return DialError(f"{self._where} cannot be reached: {reason}", "check the address and the network")
+
+
+def _versions(route: RouteOptions) -> tuple[HttpVersion, ...]:
+    """What is spoken: over TLS the first that the server takes, else the last."""
+    if route.http2_prior_knowledge:
+        return _HTTP_2_ONLY
+    return (HttpVersion.HTTP_1_1,) if route.http1_1 else (HttpVersion.HTTP_2, HttpVersion.HTTP_1_1)
 
 
 async def _connect_to(loop: asyncio.AbstractEventLoop, address: AddressInfo) -> socket.socket:

@@ -9,6 +9,14 @@ The first dial is made alone: it finds out whether the target can be reached, an
 After that there are never more dials in progress than connections alive, so the pool doubles at
 most once a round trip and a short job does not open connections it has no use for.
 
+Over HTTP/2 one connection carries many exchanges, so what is limited is how many can be carried at a
+time: another connection is dialled only when the streams of those alive are too few.  Until the server
+has said how many it takes, they are taken to be enough.
+
+A server that ends each connection after so many requests (nginx: 1,000) is found out when it does so
+twice after the same number.  From then on the replacement is dialled before that; meanwhile the old
+connection is not counted.
+
 A connection that ends without a whole answer is as good as a dial that failed: otherwise a server
 that closes whatever it accepts, or speaks another protocol, would have every exchange spent on it,
 as fast as connections can be made.
@@ -26,15 +34,22 @@ from typing import Protocol
 
 from livepost.config import Limits
 from livepost.errors import DialError
-from livepost.events import CloseReason, ConnectionOpened
-from livepost.net.connection import Connection, Surroundings
+from livepost.events import CloseReason, ConnectionOpened, HttpVersion
+from livepost.net.connection import Connection, ConnectionState, Surroundings
 from livepost.net.deadlines import TimerHandle
 from livepost.net.dial import Dialed
 from livepost.wire.machine import Machine
 
+# Nothing is wrong with a server whose connection ends so.
 _OUR_DOING = frozenset(
-    (CloseReason.FINISHED, CloseReason.STOPPED, CloseReason.IDLE_TIMEOUT, CloseReason.IDLE_LIMIT)
+    (
+        *(CloseReason.FINISHED, CloseReason.STOPPED, CloseReason.IDLE_TIMEOUT, CloseReason.IDLE_LIMIT),
+        CloseReason.HTTP_1_1_REQUIRED,
+    )
 )
+
+# One in so many connections may be replaced at a time.
+_REPLACED_AT_ONCE = 8
 
 _PROVING_SECONDS = 0.1
 
@@ -46,6 +61,9 @@ class Dialing(Protocol):
 
     async def dial(self) -> Dialed:
         """Make one connection, or raise DialError."""
+
+    def speak_http_1_1(self) -> None:
+        """Offer no other version from now on."""
 
 
 class Pool:
@@ -61,7 +79,7 @@ class Pool:
     def __init__(
         self,
         dialer: Dialing,
-        make_machine: Callable[[], Machine],
+        make_machine: Callable[[HttpVersion], Machine],
         limits: Limits,
         shared: Surroundings,
         loop: asyncio.AbstractEventLoop,
@@ -79,11 +97,16 @@ class Pool:
         self._on_unreachable = on_unreachable
         self._on_crash = on_crash
         self._alive: dict[int, Connection] = {}
-        self._idle: dict[int, Connection] = {}
-        """Idle connections by number, in order, the most recently used last."""
+        self._hungry: dict[int, Connection] = {}
+        """Connections that could carry more than there was, in order, the most recently used last."""
         self._idle_limit = limits.idle_per_host
         if limits.max_idle_conns is not None:
             self._idle_limit = min(self._idle_limit, limits.max_idle_conns)
+        self._worn: set[int] = set()
+        """Connections that near the number of requests that the server takes on each."""
+        self._requests_limit: int | None = None
+        self._requests_at_end = 0
+        """After how many the server last ended a connection."""
         self._dials: set[asyncio.Task[Dialed]] = set()
         self._opened = 0
         self._failures_in_a_row = 0
@@ -109,19 +132,18 @@ class Pool:
     def wake(self) -> None:
         """Work may have arrived: let idle connections take it, and dial more if they are too few."""
         self._is_offering = True
-        numbers = list(self._idle)
+        numbers = list(self._hungry)
+        now = self._shared.clock()
         while numbers and (waiting := self._shared.work.waiting):
-            self._offer(
-                [self._idle.pop(number) for number in numbers[: -waiting - 1 : -1] if number in self._idle]
-            )
-            del numbers[-waiting:]
+            offered = []
+            while numbers and waiting > 0:
+                connection = self._hungry.pop(numbers.pop(), None)
+                if connection is not None and connection.wake(now) and connection.room:
+                    offered.append(connection)
+                    waiting -= connection.room
+            self._shared.poller.offer(offered)
         self._is_offering = False
         self._dial_if_needed()
-
-    def _offer(self, connections: list[Connection]) -> None:
-        for connection in connections:
-            connection.wake()
-        self._shared.poller.offer(connections)
 
     def close(self, reason: CloseReason) -> None:
         """Close every connection; open exchanges fail with what was sent of them."""
@@ -142,17 +164,26 @@ class Pool:
             return
         if self._failures_in_a_row and any(map(self._is_recovery, self._alive.values())):
             self._failures_in_a_row = 0
-        dialing = len(self._dials)
-        alive = len(self._alive)
-        wanted = min(
-            self._shared.work.waiting - len(self._idle) - dialing,
-            self._limits.max_conns_per_host - alive - dialing,
-            (1 if self._failures_in_a_row else max(1, alive)) - dialing,
-        )
-        for _ in range(wanted):
+        for _ in range(self._dials_wanted()):
             task = self._loop.create_task(self._dialer.dial())
             self._dials.add(task)
             task.add_done_callback(self._dial_ended)
+
+    def _dials_wanted(self) -> int:
+        alive = len(self._alive)
+        dialing = len(self._dials)
+        capacity = sum(connection.capacity for connection in self._alive.values())
+        each = max(1, capacity // alive) if alive else 1
+        limit = self._limits.max_conns_per_host
+        # What is being replaced is not counted, within reason.
+        replaced = min(len(self._worn), max(1, limit // _REPLACED_AT_ONCE))
+        free = sum(connection.room for connection in self._hungry.values())
+        missing = min(self._shared.work.waiting - free, limit - capacity) - dialing * each
+        return min(
+            -(-missing // each),
+            limit + replaced - alive - dialing,
+            (1 if self._failures_in_a_row else max(1, alive)) - dialing,
+        )
 
     def _dial_ended(self, task: asyncio.Task[Dialed]) -> None:
         self._dials.discard(task)
@@ -174,19 +205,27 @@ class Pool:
         self._opened += 1
         self._shared.observer.connection_opened(
             ConnectionOpened(
-                self._opened, dialed.address, dialed.seconds, dialed.tls_version, dialed.tls_resumed
+                self._opened,
+                dialed.address,
+                dialed.seconds,
+                dialed.tls_version,
+                dialed.tls_resumed,
+                dialed.http_version,
             )
         )
         connection = Connection(
             self._opened,
             dialed.socket,
-            self._make_machine(),
+            self._make_machine(dialed.http_version),
             self._shared,
-            on_idle=self._connection_idle,
+            on_hungry=self._connection_hungry,
+            on_changed=self._connection_changed,
             on_closed=self._connection_closed,
         )
+        connection.limit_requests(self._requests_limit)
         self._alive[connection.number] = connection
-        self._offer([connection])
+        connection.wake(self._shared.clock())
+        self._shared.poller.offer((connection,))
         if self._failures_in_a_row and connection.number in self._alive:
             self._let_it_prove_itself()
         else:
@@ -232,16 +271,29 @@ class Pool:
         self._end_pause()
         self._dial_if_needed()
 
-    def _connection_idle(self, connection: Connection) -> None:
-        if len(self._idle) >= self._idle_limit:
+    def _connection_hungry(self, connection: Connection) -> None:
+        self._hungry[connection.number] = connection
+        if len(self._hungry) > self._idle_limit and connection.state is ConnectionState.IDLE:
             connection.close(CloseReason.IDLE_LIMIT)
-        else:
-            self._idle[connection.number] = connection
+
+    def _connection_changed(self, connection: Connection) -> None:
+        """It can carry more, or less, than before."""
+        if not connection.capacity:
+            self._worn.add(connection.number)
+        self._dial_if_needed()
 
     def _connection_closed(self, connection: Connection, reason: CloseReason) -> None:
         del self._alive[connection.number]
-        self._idle.pop(connection.number, None)
+        self._hungry.pop(connection.number, None)
+        self._worn.discard(connection.number)
         if self._is_closed:
+            return
+        if reason is CloseReason.HTTP_1_1_REQUIRED:
+            self._dialer.speak_http_1_1()
+        elif reason is CloseReason.SERVER_ANNOUNCED:
+            self._learn_requests_limit(connection.requests_taken)
+        elif reason is CloseReason.ENHANCE_YOUR_CALM:
+            self._dial_failed(DialError("the server asks for calm", "lower --max-in-doubt or --rate"))
             return
         if connection.has_answered:
             # With the last one that was of use a new reckoning begins: a server that refused more
@@ -258,3 +310,13 @@ class Pool:
             )
             return
         self._dial_if_needed()
+
+    def _learn_requests_limit(self, requests: int) -> None:
+        if requests > 1 and requests == self._requests_at_end and requests != self._requests_limit:
+            self._requests_limit = requests
+            for connection in self._alive.values():
+                connection.limit_requests(requests)
+        elif self._requests_limit is not None and requests > self._requests_limit:
+            # It was no limit.
+            self._requests_limit = None
+        self._requests_at_end = requests

@@ -14,6 +14,7 @@ request went out, and not one byte followed the answer.
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterator
 
 from livepost.events import CloseReason
 from livepost.model import Sent
@@ -68,6 +69,11 @@ class Http1Machine:
     `max_response_bytes` bounds a response body; together with the limit on heads it bounds the
     memory that a hostile server can claim.
     """
+
+    is_multiplexed = False
+    capacity = 1
+    has_more_output = False
+    ping_open = False
 
     __slots__ = (
         "_body",
@@ -132,6 +138,16 @@ class Http1Machine:
     @property
     def head_received(self) -> bool:
         return self._response_head is not None
+
+    def waiting(self) -> Iterator[tuple[Exchange, bool]]:
+        if self._exchange is not None:
+            yield self._exchange, self._response_head is not None
+
+    def cancel(self, exchange: Exchange, reason: str) -> list[Event]:
+        raise RuntimeError("an HTTP/1.1 exchange ends with its connection")
+
+    def ping(self) -> None:
+        raise RuntimeError("HTTP/1.1 has no PING")
 
     def send(self, exchange: Exchange) -> None:
         if not self.room:

@@ -54,6 +54,8 @@ from livepost.wire.upkeep import Upkeep
 
 _HTTP_1 = b"HTTP/1."
 
+_UNKNOWN_CAPACITY = 2**31
+
 # The type is in the lowest byte.
 _LARGEST_LENGTH_AND_KIND = FRAME_BYTES << 8 | 0xFF
 
@@ -73,6 +75,8 @@ class Http2Machine:
     There may be output after `receive`, `cancel`, `ping` and `retire`, too.  What there is when
     `closing` is set and nothing is open says why (GOAWAY), and is worth one try to write it.
     """
+
+    is_multiplexed = True
 
     __slots__ = (
         "_answers",
@@ -113,6 +117,16 @@ class Http2Machine:
         self._output.say(PREFACE + our_settings(self._answers.stream_window) + Intake.opening())
 
     @property
+    def capacity(self) -> int:
+        return max(0, self._places) if self._upkeep.peer.are_known else _UNKNOWN_CAPACITY
+
+    @property
+    def _places(self) -> int:
+        """How many streams there may be, by all that limits their number."""
+        places = self._upkeep.peer.max_streams - len(self._streams.abandoned)
+        return min(places, self._max_in_doubt, self._answers.calm_limit)
+
+    @property
     def open_exchanges(self) -> int:
         return len(self._open)
 
@@ -128,6 +142,10 @@ class Http2Machine:
     @property
     def body_held(self) -> bool:
         return bool(self._uploads.held)
+
+    @property
+    def has_more_output(self) -> bool:
+        return self._uploads.is_ready
 
     @property
     def ping_open(self) -> bool:
@@ -349,7 +367,7 @@ class Http2Machine:
         if streams.closing is not None or self._uploads.is_blocked():
             self.room = 0
             return
-        places = min(places, self._max_in_doubt, self._answers.calm_limit) - len(self._open)
+        places = self._places - len(self._open)
         self.room = max(0, min(places, (LARGEST_STREAM - streams.next_id) // 2 + 1))
 
 

@@ -7,6 +7,7 @@ it how long to wait, and when to close.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Protocol
 
 import msgspec
@@ -38,8 +39,16 @@ class Machine(Protocol):
     """One connection's protocol state."""
 
     @property
+    def is_multiplexed(self) -> bool:
+        """Many exchanges may be open at a time."""
+
+    @property
     def room(self) -> int:
         """How many more exchanges `send` takes now."""
+
+    @property
+    def capacity(self) -> int:
+        """How many exchanges may be open at a time; a large number while the peer has not said."""
 
     @property
     def open_exchanges(self) -> int:
@@ -56,6 +65,16 @@ class Machine(Protocol):
     def head_received(self) -> bool:
         """The final response head of the oldest open exchange has been read."""
 
+    def waiting(self) -> Iterator[tuple[Exchange, bool]]:
+        """The open exchanges, the oldest first, each with whether its final response head has come.
+
+        For deadlines.  Go through it before doing anything else with the machine.
+        """
+
+    @property
+    def has_more_output(self) -> bool:
+        """Whether `take_output` may give more once all that it gave is written."""
+
     @property
     def body_held(self) -> bool:
         """A request body waits for `100 Continue` (see `release_body`)."""
@@ -65,6 +84,15 @@ class Machine(Protocol):
 
     def release_body(self) -> None:
         """Stop waiting for `100 Continue` and send the body."""
+
+    def cancel(self, exchange: Exchange, reason: str) -> list[Event]:
+        """Stop waiting for this exchange alone, and return how it ends.  Only if `is_multiplexed`."""
+
+    def ping(self) -> None:
+        """Ask the peer whether it is there: `ping_open` until it answers.  Only if `is_multiplexed`."""
+
+    @property
+    def ping_open(self) -> bool: ...
 
     def take_output(self) -> bytes:
         """The bytes to write now, in order; each byte is returned once.
