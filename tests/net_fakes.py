@@ -120,6 +120,9 @@ class FakeWork:
 
     def pull(self, limit: int, now: float) -> list[Exchange]:
         pulled = [self._ready.popleft() for _ in range(min(limit, len(self._ready)))]
+        for exchange in pulled:
+            exchange.attempts += 1
+            exchange.sent_at = now
         self.pulled += pulled
         return pulled
 

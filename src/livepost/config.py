@@ -40,7 +40,8 @@ class Limits:
         64,
         "--connections",
         metavar="N",
-        help="most connections at a time; over HTTP/2 only as many as so many requests at a time take",
+        help="most connections at a time; over HTTP/2, where one carries many requests, as few as carry so "
+        "many requests",
     )
     max_idle_conns_per_host: int | None = option(
         None,
@@ -144,7 +145,10 @@ class RouteOptions:
         help="speak HTTP/1.1 only (default: over TLS, HTTP/2 where the server offers it)",
     )
     http2_prior_knowledge: bool = option(
-        False, "--http2-prior-knowledge", help="speak HTTP/2 without TLS, or without asking over TLS"
+        False,
+        "--http2-prior-knowledge",
+        help="speak HTTP/2 also without TLS, or over TLS where the server does not say what it speaks (if it "
+        "answers in HTTP/1.1, that is spoken)",
     )
     proxy: str | None = option(
         None,

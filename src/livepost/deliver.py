@@ -193,6 +193,7 @@ class Delivery:
             options.limits,
             Surroundings(work, options.timeouts, self._deadlines, self._clock, poller, self._tally),
             self._loop,
+            expects_more=lambda: not self._feed.reached_end,
             redial_delay=lambda error, failures: self._redial_delay(pool, error, failures),
             on_unreachable=self.fail,
             on_crash=self._went_wrong,

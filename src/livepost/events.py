@@ -79,6 +79,7 @@ class ConnectionClosed(msgspec.Struct, frozen=True):
     requests: int
     bytes_sent: int
     bytes_received: int
+    http_version: HttpVersion = HttpVersion.HTTP_1_1
 
 
 class ConnectionObserver(Protocol):

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from certificates import Authority
+from machine_talk import head_received
 from net_fakes import ANSWER, HEAD, FakeWork, ManualTime, Peer, RecordingObserver, tcp_pair, turn, turn_until
 
 from livepost.config import Timeouts
@@ -64,11 +65,12 @@ class Line:
             ours,
             self.machine,
             Surroundings(work, timeouts, Deadlines(time, time.call_later), time, self.poller, self.observer),
-            on_idle=self._on_idle,
+            on_hungry=self._on_hungry,
+            on_changed=lambda connection: None,
             on_closed=self._on_closed,
         )
 
-    def _on_idle(self, connection: Connection) -> None:
+    def _on_hungry(self, connection: Connection) -> None:
         assert connection is self.connection
         assert connection.state is ConnectionState.IDLE
         self.idled += 1
@@ -104,7 +106,7 @@ class Line:
 
     def offer(self) -> None:
         """The connection, idle so far, is offered work."""
-        self.connection.wake()
+        self.connection.wake(self.time.now)
         self.poller.offer((self.connection,))
 
     def exchange(self, body: bytes = b"{}") -> None:
@@ -620,7 +622,7 @@ def test_no_answer_within_max_time(make_line: MakeLine) -> None:
     line = make_line(max_time=60.0)
     line.post(b"1")
     line.peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nslow")
-    line.until(lambda: line.machine.head_received)
+    line.until(lambda: head_received(line.machine))
     line.time.advance(59.9)
     assert line.closed == []
     line.time.advance(0.2)
@@ -706,7 +708,7 @@ def test_a_head_comes_too_late_after_an_answer_in_pieces(make_line: MakeLine, ma
     line = make_line(max_time=max_time, response_header_timeout=5.0)
     line.post(b"1", b"2")
     line.peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nin")
-    line.until(lambda: line.machine.head_received)
+    line.until(lambda: head_received(line.machine))
     line.time.advance(1.0)
     line.peer.send(b"2.")
     line.until(lambda: line.work.answers)
@@ -719,7 +721,7 @@ def test_a_body_may_take_longer_than_the_head(make_line: MakeLine) -> None:
     line = make_line(max_time=60.0, response_header_timeout=5.0)
     line.post(b"1")
     line.peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n")
-    line.until(lambda: line.machine.head_received)
+    line.until(lambda: head_received(line.machine))
     line.time.advance(50.0)
     line.peer.send(b"late")
     line.until(lambda: line.work.answers)
@@ -919,7 +921,7 @@ def test_a_closed_connection_cannot_be_woken(line: Line) -> None:
         RuntimeError,
         match=r"connection 7 cannot go from ConnectionState\.CLOSED to ConnectionState\.BUSY",
     ):
-        line.connection.wake()
+        line.connection.wake(line.time.now)
 
 
 class ClosingWork(FakeWork):

@@ -25,7 +25,7 @@ from net_fakes import (
 
 from livepost.config import Limits, Timeouts
 from livepost.errors import DialError, PermanentDialError
-from livepost.events import CloseReason, ConnectionOpened
+from livepost.events import CloseReason, ConnectionOpened, HttpVersion
 from livepost.model import Sent
 from livepost.net.connection import Connection, Surroundings
 from livepost.net.deadlines import Deadlines
@@ -44,6 +44,10 @@ class ManualDialer:
         self.pending: list[asyncio.Future[Dialed]] = []
         self.started = 0
         self.cancelled = 0
+        self.versions = [HttpVersion.HTTP_2, HttpVersion.HTTP_1_1]
+
+    def speak_http_1_1(self) -> None:
+        self.versions = [HttpVersion.HTTP_1_1]
 
     async def dial(self) -> Dialed:
         future = asyncio.get_running_loop().create_future()
@@ -67,6 +71,8 @@ class Scene:
         self.dialer = ManualDialer()
         self.work = FakeWork()
         self.observer = RecordingObserver()
+        self.expects_more = True
+        self._is_closed = False
         self.peers: list[Peer] = []
         """The servers' ends of the connections, in the order in which they were made."""
         self.delays: list[float | None] = []
@@ -81,7 +87,7 @@ class Scene:
         self.poller = Poller(self.work, time, loop)
         self.pool = Pool(
             self.dialer,
-            Http1Machine,
+            lambda version: Http1Machine(),
             limits,
             Surroundings(
                 self.work,
@@ -92,6 +98,7 @@ class Scene:
                 self.observer,
             ),
             cast(asyncio.AbstractEventLoop, ManualTimeLoop(loop, self._call_later)),
+            expects_more=lambda: self.expects_more,
             redial_delay=self._redial_delay,
             on_unreachable=self.unreachable.append,
             on_crash=self.crashes.append,
@@ -147,6 +154,9 @@ class Scene:
         return body
 
     def close(self, reason: CloseReason = CloseReason.FINISHED) -> None:
+        if self._is_closed:
+            return
+        self._is_closed = True
         self.pool.close(reason)
         self.loop.run_until_complete(self.pool.wait_closed())
         self.turn()
@@ -166,7 +176,6 @@ def make_scene(loop: asyncio.AbstractEventLoop, manual_time: ManualTime) -> Iter
     yield make
     for scene in scenes:
         scene.close()
-        scene.poller.close()
         for peer in scene.peers:
             peer.close()
 

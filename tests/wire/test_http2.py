@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from hpack.struct import NeverIndexedHeaderTuple
-from http2_talk import TWO_BYTES, Frame, Http2Talk, frame, window_update
+from http2_talk import TWO_BYTES, Frame, Http2Talk, frame, goaway, window_update
 from machine_talk import BODY, CLOSE, EXPECT, HEAD, POST, request_head
 
 from livepost.events import CloseReason
@@ -15,6 +15,7 @@ from livepost.wire.frames import (
     END_HEADERS,
     END_STREAM,
     FRAME_BYTES,
+    GOAWAY,
     HEADER_TABLE_SIZE,
     HEADERS,
     INITIAL_WINDOW_SIZE,
@@ -29,6 +30,7 @@ from livepost.wire.frames import (
     settings_frame,
 )
 from livepost.wire.http2 import Http2Machine
+from livepost.wire.machine import Stage
 from livepost.wire.message import RequestHead, Response
 
 GET = request_head(b"GET")
@@ -373,15 +375,25 @@ def test_room_is_what_the_server_takes_and_what_may_be_in_doubt() -> None:
 
 def test_what_waits_is_told_oldest_first() -> None:
     talk = Http2Talk(POST, POST, POST)
-    assert not talk.machine.head_received
     talk.receive(talk.head(3, *TWO_BYTES) + talk.ok(5))
     exchanges = talk.exchanges
-    assert list(talk.machine.waiting()) == [(exchanges[1], False), (exchanges[3], True)]
-    assert not talk.machine.head_received
+    assert list(talk.machine.waiting()) == [(exchanges[1], Stage.SENT), (exchanges[3], Stage.ANSWERING)]
     talk.receive(talk.ok(1))
-    assert talk.machine.head_received
+    assert list(talk.machine.waiting()) == [(exchanges[3], Stage.ANSWERING)]
     talk.receive(talk.data(3))
-    assert not talk.machine.head_received
+    assert list(talk.machine.waiting()) == []
+
+
+def test_what_is_not_wholly_sent_is_told_from_what_is() -> None:
+    talk = Http2Talk(EXPECT)
+    talk.send(POST, b"x" * 100_000)
+    talk.take()
+    exchanges = talk.exchanges
+    assert list(talk.machine.waiting()) == [(exchanges[1], Stage.HELD), (exchanges[3], Stage.SENDING)]
+    talk.machine.release_body()
+    talk.receive(window_update(0, 100_000) + window_update(3, 100_000))
+    talk.take()
+    assert list(talk.machine.waiting()) == [(exchanges[1], Stage.SENT), (exchanges[3], Stage.SENT)]
 
 
 def test_numbers_of_streams_run_out() -> None:
@@ -599,20 +611,22 @@ def test_a_ping_is_open_until_its_own_answer_comes() -> None:
     talk.machine.ping()
     talk.end()
     assert not talk.machine.ping_open
+    talk.take()
     talk.machine.ping()
     assert (talk.machine.ping_open, talk.take()) == (False, [])
 
 
-def test_a_connection_that_is_retired_goes_on_with_what_is_open() -> None:
+def test_the_last_word_is_goodbye_unless_the_server_said_it_first() -> None:
     talk = Http2Talk(POST)
-    talk.take()
-    for _ in range(2):
-        talk.machine.retire(CloseReason.FINISHED)
-    assert talk.take() == [(7, 0, 0, bytes(8))]
-    assert (talk.machine.room, talk.machine.closing) == (0, CloseReason.FINISHED)
-    talk.receive(talk.ok(1))
-    assert talk.response() == OK_RESPONSE
-    assert (talk.machine.room, talk.machine.closing) == (0, CloseReason.FINISHED)
+    talk.end()
+    # The request was not taken to be written, and is not to be.
+    assert talk.take() == [(GOAWAY, 0, 0, bytes(8))]
+    assert talk.end() == []
+    assert talk.take() == []
+    talk = Http2Talk(POST)
+    talk.receive(goaway(1))
+    talk.end()
+    assert talk.take() == []
 
 
 def test_the_machines_positions_are_those_of_its_output() -> None:

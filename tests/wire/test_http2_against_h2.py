@@ -193,7 +193,7 @@ class Conversation(RuleBasedStateMachine):
             piece, self.down = self.down[:size], self.down[size:]
             if piece:
                 self.note(self.machine.receive(piece))
-                self.is_greeted = self.is_greeted or self.machine.room != 1
+                self.is_greeted = self.machine._upkeep.peer.are_known
 
     @rule()
     def carry_all(self) -> None:

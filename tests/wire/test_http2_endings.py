@@ -125,7 +125,7 @@ def test_how_much_was_sent_wherever_the_writing_ended(
             assert sent is (ALL if written >= end and number not in story.unfinished else SOME)
     assert {number for number, _ in talk.outcomes()} == set(talk.exchanges) - story.answered
     assert talk.machine.closing is CloseReason.SERVER_CLOSED
-    assert (talk.machine.room, talk.machine.open_exchanges, talk.take()) == (0, 0, [])
+    assert talk.goodbye(CloseReason.SERVER_CLOSED) is ErrorCode.NO_ERROR
 
 
 def test_what_was_not_taken_when_the_connection_ended_was_not_sent() -> None:
@@ -136,7 +136,7 @@ def test_what_was_not_taken_when_the_connection_ended_was_not_sent() -> None:
     talk.end(1_000_000)
     # The caller knows best what it wrote; here it could not have written so much.
     assert talk.outcomes()[:2] == [(1, ALL), (3, ALL)]
-    assert talk.take() == []
+    assert talk.goodbye(CloseReason.SERVER_CLOSED) is ErrorCode.NO_ERROR
     assert talk.receive(talk.ok(1)) == []
 
 
@@ -462,7 +462,7 @@ def test_settled_exchanges_are_settled_once_however_it_goes_on() -> None:
             elif step == 3:
                 talk.end(len(talk.output))
             else:
-                talk.machine.retire(CloseReason.FINISHED)
+                talk.machine.ping()
         assert sorted(number for number, _ in talk.outcomes()) == [1, 3, 5]
         assert talk.machine.open_exchanges == 0
         assert (SETTINGS, ACK, 0, b"") not in talk.take()

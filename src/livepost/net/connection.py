@@ -1,17 +1,13 @@
 """One connection: a non-blocking socket, a protocol machine, and what it carries.
 
     IDLE <──> BUSY ──> CLOSED         (dials are the pool's: a connection begins when one is made)
-      └─> TESTING ─┘                  (HTTP/2, after a pause)
+      └─> TESTING ─┘                  (see `multiplexed`)
 
 The poller watches the socket all its life, also while idle, so that a server's FIN is noticed when it
 comes.  Plain and TLS sockets are used alike, without a transport: measured four times cheaper over TLS.
 
 A connection that has room is given the next exchanges in the same round of the poller in which
 an answer was read.  It tells the pool only when there are none.
-
-Over HTTP/2 it carries many at a time, each with a deadline of its own: one that passes it is
-cancelled, and the connection with it only if nothing else is under way.  After a pause it is asked
-whether it is still there (PING) before it is trusted with records.
 """
 
 from __future__ import annotations
@@ -26,23 +22,20 @@ from dataclasses import dataclass
 from livepost.clock import Clock
 from livepost.config import Timeouts
 from livepost.events import CloseReason, ConnectionClosed, ConnectionObserver
-from livepost.model import Sent
 from livepost.net.deadlines import NEVER, Deadlines
 from livepost.net.poller import LEAVING, WRITABLE, Poller
 from livepost.net.work import Work
-from livepost.wire.machine import Answered, Event, Failed, Machine
+from livepost.wire.machine import Answered, Event, Machine, Stage
 from livepost.wire.message import Exchange
 
 # One TLS record is at most 16 KiB, so a read always empties OpenSSL's own buffer and readiness of
 # the socket is all there is to wait for.
 READ_BYTES = 65_536
 
-# An unknown server is safe to use again below 4 s (most clients' choice): after that, ask first.
-_TESTED_AFTER_SECONDS = 4.0
-_SECONDS_BETWEEN_PINGS = 30.0
-_PING_TIMEOUT_SECONDS = 5.0
-
 _NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+
+# Nobody would read a farewell.
+_PEER_IS_GONE = frozenset((CloseReason.SERVER_IDLE, CloseReason.SERVER_CLOSED, CloseReason.RESET))
 
 
 class ConnectionState(enum.Enum):
@@ -63,7 +56,6 @@ _TRANSITIONS = {
 
 # Looking a member up in its enum takes 0.1 µs in Python 3.11, and this is done for every record.
 _IDLE = ConnectionState.IDLE
-_TESTING = ConnectionState.TESTING
 _BUSY = ConnectionState.BUSY
 _CLOSED = ConnectionState.CLOSED
 
@@ -81,27 +73,21 @@ class Surroundings:
 
 
 class Connection:
-    """Carries exchanges until `closed` is reported.
+    """Carries exchanges, one at a time, until `closed` is reported.
 
     `on_hungry(connection)` is called when it could carry more than there is, `on_changed(connection)` when
-    its `capacity` does, and `on_closed(connection, reason)` at its end.  The connection owns the
-    socket and closes it on every path.
+    the pool should look at it anew, and `on_closed(connection, reason)` at its end.  The connection
+    owns the socket and closes it on every path.
     """
 
     __slots__ = (
         "_answer_limit",
         "_deadlines",
-        "_idle_since",
-        "_is_multiplexed",
-        "_is_worn",
-        "_known_capacity",
         "_machine",
+        "_on_changed",
         "_on_closed",
         "_on_hungry",
-        "_on_changed",
-        "_pinged_at",
         "_read",
-        "_refused",
         "_shared",
         "_socket",
         "_unsent",
@@ -112,6 +98,7 @@ class Connection:
         "deadline",
         "descriptor",
         "has_answered",
+        "is_worn",
         "number",
         "queued_at",
         "requests",
@@ -152,17 +139,13 @@ class Connection:
         self._on_changed = on_changed
         self._on_closed = on_closed
         timeouts = shared.timeouts
-        self._answer_limit = min(_or_never(timeouts.max_time), _or_never(timeouts.response_header_timeout))
-        self._is_multiplexed = machine.is_multiplexed
-        self.worn_at: float = NEVER
-        """From how many requests on a replacement is wanted (see `requests_limit`)."""
+        self._answer_limit = min(or_never(timeouts.max_time), or_never(timeouts.response_header_timeout))
         self.requests_limit: float = NEVER
         """How many requests the server takes on one connection, as far as is known."""
-        self._is_worn = False
-        self._known_capacity = machine.capacity
-        self._refused = 0
-        self._idle_since = shared.clock()
-        self._pinged_at = -NEVER
+        self.worn_at: float = NEVER
+        """With how many of them this one is worn."""
+        self.is_worn = False
+        """It nears that limit, and another is to take its place."""
         self._unsent: memoryview | None = None
         self._written_at = 0.0
         """When the kernel had taken the last of what there was to write."""
@@ -170,37 +153,52 @@ class Connection:
 
     @property
     def room(self) -> int:
-        if self.state is _CLOSED or self.state is _TESTING:
-            return 0
-        room = self._machine.room
-        return room if self.requests + room <= self.requests_limit else self._left
+        return 0 if self.state is _CLOSED else self._machine.room
+
+    @property
+    def spare(self) -> int:
+        """How many more exchanges it could take now, if it is still there."""
+        return self.room
 
     @property
     def capacity(self) -> int:
-        """How many exchanges it carries at a time; 0 if its end is near."""
-        if self.state is _CLOSED or self._is_worn or self._machine.closing is not None:
-            return 0
-        return self._machine.capacity
+        """How many exchanges it carries at a time; 0 if another is to take its place."""
+        return 0 if self.is_worn or self.closing is not None else 1
 
     @property
-    def requests_taken(self) -> int:
-        """How many requests the server did not refuse."""
-        return self.requests - self._refused
+    def closing(self) -> CloseReason | None:
+        """Why it takes no further exchange, or None while it may."""
+        return self._machine.closing
+
+    @property
+    def left(self) -> int:
+        """How many more requests the server will take; a large number if no limit is known."""
+        if self.closing is not None:
+            return 0
+        return max(0, int(min(self.requests_limit - self.requests, 2**31)))
+
+    @property
+    def requests_served(self) -> int:
+        """How many requests the server did not say it left unserved."""
+        return self.requests - self._machine.unserved
+
+    @property
+    def has_outlived_limit(self) -> bool:
+        """The server took more requests than `requests_limit`, which so is none."""
+        return self.requests > self.requests_limit
 
     def limit_requests(self, limit: int | None) -> None:
-        """The server takes so many requests on one connection; None if that is not known."""
+        """The server takes so many requests on one connection; None if that is not known.
+
+        With so many left that a replacement is there in time, it is worn: to dial takes about three round
+        trips, in each of which it carries as many as it can at a time.
+        """
+        self.is_worn = False
         if limit is None:
             self.requests_limit = self.worn_at = NEVER
             return
         self.requests_limit = limit
-        # So early that a replacement is there in time: dialling takes about three round trips.
-        early = max(limit // 50, 3 * min(self._machine.capacity, limit // 10))
-        self.worn_at = limit - early
-
-    @property
-    def _left(self) -> int:
-        """How many requests the server will still take."""
-        return max(0, int(self.requests_limit) - self.requests)
+        self.worn_at = limit - max(limit // 50, 3 * min(self._machine.capacity, limit // 10))
 
     def close(self, reason: CloseReason) -> None:
         """Close now; whatever is open fails with what was sent of it."""
@@ -209,31 +207,31 @@ class Connection:
 
     def expire(self, now: float) -> None:
         """Called by the deadline queue."""
-        if self.state is _TESTING:
-            self._end(CloseReason.TIMEOUT, "no answer to a PING", orderly=False)
-            return
         if not self._machine.open_exchanges:
             self.close(CloseReason.IDLE_TIMEOUT)
             return
-        if now < self._answer_deadline():
-            self._deadlines.set(self, self._answer_deadline())
+        deadline = self._answer_deadline()
+        if now < deadline:
+            self._deadlines.set(self, deadline)
             return
-        overdue = [
-            exchange
-            for exchange, has_head in self._machine.waiting()
-            if now >= self._deadline_of(exchange, has_head=has_head)
-        ]
-        if not overdue:
+        overdue = self._overdue(now)
+        if overdue:
+            self._expire(overdue, now)
+        else:
             self._machine.release_body()
             self._flush_rest(now)
-            return
-        reason = f"no answer within {_readable(now - overdue[0].sent_at)} s"
-        if len(overdue) == self._machine.open_exchanges:
-            self._end(CloseReason.TIMEOUT, reason, orderly=False)
-            return
-        for exchange in overdue:
-            self._settle(self._machine.cancel(exchange, reason), CloseReason.TIMEOUT)
-        self._flush_rest(now)
+
+    def _overdue(self, now: float) -> list[Exchange]:
+        """The open exchanges that must be waited for no longer."""
+        return [
+            exchange
+            for exchange, stage in self._machine.waiting()
+            if now >= self._last_deadline(exchange, stage)
+        ]
+
+    def _expire(self, overdue: list[Exchange], now: float) -> None:
+        """End these, and the connection with them."""
+        self._end(CloseReason.TIMEOUT, no_answer_within(now - overdue[0].sent_at), orderly=False)
 
     def take_in(self, mask: int, settled: list[Event], now: float) -> bool:
         # Callables are fetched before they are called: Python 3.11 has a fast way to an attribute in a
@@ -257,36 +255,23 @@ class Connection:
                 events = receive(data)
                 if events:
                     settled += events
-                    self.has_answered = self.has_answered or _has_answer(events)
-                if self._is_multiplexed:
-                    self._look_at_streams(events)
-        if self.state is _TESTING and not machine.ping_open and machine.closing is None:
-            self._enter(_BUSY)
-        if machine.room and self._unsent is None and self.state is _BUSY and not self._is_used_up:
+                    self.has_answered = self.has_answered or has_answer(events)
+        if machine.room and self._unsent is None and self.state is _BUSY:
             return not mask & LEAVING
         self._go_on(now)
         return False
 
-    def _look_at_streams(self, events: list[Event]) -> None:
-        """How many there may be changes with SETTINGS; GOAWAY says which were not processed."""
-        machine = self._machine
-        if machine.closing is not None:
-            self._refused += sum(isinstance(event, Failed) and event.sent is Sent.REFUSED for event in events)
-        if machine.capacity != self._known_capacity:
-            self._known_capacity = machine.capacity
-            self._on_changed(self)
-
     def _go_on(self, now: float) -> None:
         """After reading, when no further exchange can be taken yet or ever."""
         machine = self._machine
-        if machine.room and self._unsent is not None and not self._is_multiplexed:
+        if machine.closing is not None:
+            if not machine.open_exchanges:
+                self._end(machine.closing, "", orderly=False)
+        elif machine.room and self._unsent is not None:
             self._end(CloseReason.EARLY_ANSWER, "", orderly=False)
-            return
-        if machine.closing is None or self._is_multiplexed:
-            # The socket is writable, `100 Continue` has released a body, or HTTP/2 has something to say.
+        else:
+            # The socket is writable, or `100 Continue` has released a body.
             self._flush_rest(now)
-        if machine.closing is not None and not machine.open_exchanges and self.state is not _CLOSED:
-            self._end(machine.closing, "", orderly=False)
 
     def _read_failed(self, error: OSError) -> None:
         if isinstance(error, ssl.SSLEOFError):
@@ -298,70 +283,41 @@ class Connection:
         machine = self._machine
         if self.state is _CLOSED:
             return
-        requests = self.requests
-        number = self.number
-        limit = self.requests_limit
-        while exchanges and machine.room and requests < limit:
-            exchange = exchanges.pop()
-            requests += 1
-            exchange.connection = number
-            exchange.request_on_connection = requests
-            machine.send(exchange)
-        if requests == self.requests:
-            self._wait_for_work(now)
+        if not (exchanges and machine.room):
+            self._become_idle(now)
             return
-        self.requests = requests
+        exchange = exchanges.pop()
+        self.requests = requests = self.requests + 1
+        exchange.connection = self.number
+        exchange.request_on_connection = requests
+        send = machine.send
+        send(exchange)
         if self.state is not _BUSY:
             self._enter(_BUSY)
-        deadline = now + self._answer_limit
-        if not self._is_multiplexed:
-            # Moving a deadline later is the common case, and then only stores the number.
-            self.deadline = deadline
+        # Moving a deadline later is the common case, and then only stores the number.
+        self.deadline = deadline = now + self._answer_limit
         if self._flush(now) and (deadline < self.queued_at or machine.body_held or self._unsent is not None):
             self._deadlines.set(self, self._answer_deadline())
-        if requests >= self.worn_at and not self._is_worn:
-            self._is_worn = True
-            self._on_changed(self)
-        if exchanges or not self._is_multiplexed or not machine.room:
+        if requests >= self.worn_at:
+            self._wear()
+
+    def _wear(self) -> None:
+        """Another is to take its place soon; if that turns out to be wrong, that is told, too."""
+        if self.state is _CLOSED:
             return
-        self._on_hungry(self)
+        self.is_worn = True
+        self.worn_at = self.requests_limit + 1 if self.requests <= self.requests_limit else NEVER
+        self._on_changed(self)
 
     def wake(self, now: float) -> bool:
-        """Get ready to be offered work; False if that has to wait for the answer to a PING."""
-        if self.state is not _IDLE:
-            return True
-        if self._needs_test(now):
-            self._enter(_TESTING)
-            self._pinged_at = now
-            self._machine.ping()
-            self._deadlines.set(self, now + _PING_TIMEOUT_SECONDS)
-            self._flush(now)
-            return False
+        """Leave the pool's hungry connections, to be offered work; whether it can be offered at once."""
         self._enter(_BUSY)
         return True
 
-    def _needs_test(self, now: float) -> bool:
-        # Servers bear few PINGs (gRPC's two in 5 minutes, others one in 30 s).
-        return (
-            self._is_multiplexed
-            and self.requests > 0
-            and now - self._idle_since > _TESTED_AFTER_SECONDS
-            and now - self._pinged_at > _SECONDS_BETWEEN_PINGS
-        )
-
-    @property
-    def _is_used_up(self) -> bool:
-        return self.requests >= self.requests_limit
-
-    def _wait_for_work(self, now: float) -> None:
-        """There is none for this connection now."""
-        if self._is_multiplexed and not self._flush(now):
-            return
-        if not self._machine.open_exchanges:
-            self._idle_since = now
-            if self.state is _BUSY:
-                self._enter(_IDLE)
-            self._deadlines.set(self, now + _or_never(self._shared.timeouts.idle_conn_timeout))
+    def _become_idle(self, now: float) -> None:
+        if self.state is _BUSY:
+            self._enter(_IDLE)
+        self._deadlines.set(self, now + or_never(self._shared.timeouts.idle_conn_timeout))
         self._on_hungry(self)
 
     def _flush(self, now: float) -> bool:
@@ -369,32 +325,32 @@ class Connection:
 
         What the kernel does not take waits until the socket is writable.
         """
-        unsent = self._unsent
-        output = self._machine.take_output() if unsent is None else unsent
-        if not output:
-            return True
+        machine = self._machine
         write = self._write
-        try:
-            sent = write(output)
-        except _NOT_NOW:
-            sent = 0
-        except OSError as error:
-            self._write_failed(error)
-            return False
-        self.bytes_sent += sent
-        if sent == len(output):
+        while True:
+            unsent = self._unsent
+            output = machine.take_output() if unsent is None else unsent
+            if not output:
+                return True
+            try:
+                sent = write(output)
+            except _NOT_NOW:
+                sent = 0
+            except OSError as error:
+                self._write_failed(error)
+                return False
+            self.bytes_sent += sent
+            if sent < len(output):
+                self._unsent = memoryview(output)[sent:]
+                if unsent is None:
+                    self._shared.poller.want_writable(self, True)
+                return True
             self._written_at = now
             if unsent is not None:
                 self._unsent = None
                 self._shared.poller.want_writable(self, False)
-                return self._flush(now)
-            if self._machine.has_more_output:
-                return self._flush(now)
-        else:
-            self._unsent = memoryview(output)[sent:]
-            if unsent is None:
-                self._shared.poller.want_writable(self, True)
-        return True
+            elif not machine.has_more_output:
+                return True
 
     def _flush_rest(self, now: float) -> None:
         """Write on, and see anew until when an answer must have come."""
@@ -413,23 +369,30 @@ class Connection:
 
     def _answer_deadline(self) -> float:
         """When what is open must have come further."""
-        waiting = self._machine.waiting()
-        deadline = min(
-            (self._deadline_of(exchange, has_head=head) for exchange, head in waiting), default=NEVER
-        )
-        if self._machine.body_held and self._unsent is None:
-            limit = _or_never(self._shared.timeouts.expect_continue_timeout)
-            deadline = min(deadline, self._written_at + limit)
+        deadline = NEVER
+        for exchange, stage in self._machine.waiting():
+            deadline = min(deadline, self._last_deadline(exchange, stage))
+            if stage is Stage.HELD and self._unsent is None:
+                # Then its body is sent anyway.
+                limit = or_never(self._shared.timeouts.expect_continue_timeout)
+                deadline = min(deadline, self._head_written_at(exchange) + limit)
         return deadline
 
-    def _deadline_of(self, exchange: Exchange, *, has_head: bool) -> float:
+    def _last_deadline(self, exchange: Exchange, stage: Stage) -> float:
+        """When it has failed if it has not come further."""
         timeouts = self._shared.timeouts
-        deadline = exchange.sent_at + _or_never(timeouts.max_time)
-        if has_head or self._unsent is not None or self._machine.body_held:
-            return deadline
-        # Over HTTP/2 others are written after it.
-        written_at = exchange.sent_at if self._is_multiplexed else self._written_at
-        return min(deadline, written_at + _or_never(timeouts.response_header_timeout))
+        deadline = exchange.sent_at + or_never(timeouts.max_time)
+        if stage is Stage.SENT and self._unsent is None:
+            deadline = min(
+                deadline, self._all_written_at(exchange) + or_never(timeouts.response_header_timeout)
+            )
+        return deadline
+
+    def _head_written_at(self, exchange: Exchange) -> float:
+        return self._written_at
+
+    def _all_written_at(self, exchange: Exchange) -> float:
+        return self._written_at
 
     def _ended_by_peer(self, reason: str, *, orderly: bool) -> None:
         is_idle = not self._machine.open_exchanges
@@ -440,25 +403,37 @@ class Connection:
         self._enter(_CLOSED)
         self._deadlines.discard(self)
         self._shared.poller.forget(self)
+        machine = self._machine
+        announced = machine.closing
+        events = machine.end(written=self.bytes_sent, reason=explanation, orderly=orderly)
+        if reason is CloseReason.SERVER_CLOSED:
+            # A response that runs until close announces it.
+            reason = machine.closing or reason
+        elif reason is CloseReason.RESET:
+            reason = announced or reason
+        self._close_socket(says_goodbye=reason not in _PEER_IS_GONE)
+        self._shared.observer.connection_closed(
+            ConnectionClosed(
+                self.number, reason, self.requests, self.bytes_sent, self.bytes_received, machine.http_version
+            )
+        )
+        self._settle(events, reason)
+        self._on_closed(self, reason)
+
+    def _close_socket(self, *, says_goodbye: bool) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            if says_goodbye and self._unsent is None and (farewell := self._machine.take_output()):
+                self.bytes_sent += self._write(farewell)
         self._unsent = None
         if isinstance(self._socket, ssl.SSLSocket):
             # Say close_notify; do not wait for the peer's.
             with contextlib.suppress(OSError, ValueError):
                 self._socket.unwrap()
         self._socket.close()
-        events = self._machine.end(written=self.bytes_sent, reason=explanation, orderly=orderly)
-        if reason is CloseReason.SERVER_CLOSED and self._machine.closing is not None:
-            # A response that runs until close announces it.
-            reason = self._machine.closing
-        self._shared.observer.connection_closed(
-            ConnectionClosed(self.number, reason, self.requests, self.bytes_sent, self.bytes_received)
-        )
-        self._settle(events, reason)
-        self._on_closed(self, reason)
 
     def _settle(self, events: list[Event], cause: CloseReason | None = None) -> None:
         if events:
-            self.has_answered = self.has_answered or _has_answer(events)
+            self.has_answered = self.has_answered or has_answer(events)
             self._shared.work.settle(events, self._shared.clock(), cause)
 
     def _enter(self, state: ConnectionState) -> None:
@@ -467,16 +442,20 @@ class Connection:
         self.state = state
 
 
-def _has_answer(events: list[Event]) -> bool:
+def has_answer(events: list[Event]) -> bool:
+    """Whether at least one of these is an answer."""
     return any(isinstance(event, Answered) for event in events)
 
 
-def _or_never(limit: float | None) -> float:
+def or_never(limit: float | None) -> float:
+    """A limit that may be missing, as a number."""
     return NEVER if limit is None else limit
 
 
-def _readable(seconds: float) -> str:
-    return f"{seconds:.0f}" if seconds >= 10 else f"{seconds:.3g}"
+def no_answer_within(seconds: float) -> str:
+    """Why a record that waited so long has failed."""
+    readable = f"{seconds:.0f}" if seconds >= 10 else f"{seconds:.3g}"
+    return f"no answer within {readable} s"
 
 
 def _reason_of(error: OSError) -> str:

@@ -35,8 +35,6 @@ _KEEPALIVE_INTERVAL_SECONDS = 15
 _KEEPALIVE_PROBES = 4
 _USER_TIMEOUT_MILLISECONDS = 60_000
 
-_HTTP_2_ONLY = (HttpVersion.HTTP_2,)
-
 _PORT = re.compile(r"[0-9]{1,5}")
 
 
@@ -66,7 +64,8 @@ class Dialer:
         self._timeouts = options.timeouts
         self._tls_options = options.tls
         self._clock = clock
-        self._versions = _versions(options.route)
+        is_forwarded = proxy is not None and not options.target.is_tls
+        self._versions = _versions(options.route, is_forwarded=is_forwarded)
         self._context = self._make_context()
         self._overrides = _parse_overrides(options.route.resolve)
         self._remembered: AddressInfo | None = None
@@ -78,31 +77,31 @@ class Dialer:
             self._where = f"the proxy {proxy.host_and_port}" if proxy else next_hop.host_and_port
 
     def speak_http_1_1(self) -> None:
-        """Offer nothing else from now on: the server wants it so."""
-        if self._versions != (HttpVersion.HTTP_1_1,):
-            self._versions = (HttpVersion.HTTP_1_1,)
+        """Offer nothing else from now on, whatever was asked for: the server wants it so."""
+        if self._versions != _HTTP_1_1_ONLY:
+            self._versions = _HTTP_1_1_ONLY
             self._context = self._make_context()
 
     def _make_context(self) -> ssl.SSLContext | None:
-        return tls.make_context(self._tls_options, self._versions) if self._target.is_tls else None
+        return tls.make_context(self._tls_options, self._versions.offered) if self._target.is_tls else None
 
     async def dial(self) -> Dialed:
         started = self._clock()
         sock = await self._connect()
         address = _readable_address(sock)
+        # Before anything is awaited: another dial may find out that it has to be HTTP/1.1.
         versions = self._versions
         if self._context is None:
-            return Dialed(sock, address, self._clock() - started, None, False, versions[-1])
+            return Dialed(sock, address, self._clock() - started, None, False, versions.unasked)
         secure = await self._secure(sock, self._context)
-        # A server that chooses nothing speaks HTTP/1.1, unless it is known not to.
-        is_http2 = secure.selected_alpn_protocol() == HttpVersion.HTTP_2.value or versions == _HTTP_2_ONLY
+        chosen = secure.selected_alpn_protocol()
         return Dialed(
             secure,
             address,
             self._clock() - started,
             secure.version(),
             bool(secure.session_reused),
-            HttpVersion.HTTP_2 if is_http2 else HttpVersion.HTTP_1_1,
+            versions.unasked if chosen is None else HttpVersion(chosen),
         )
 
     async def _connect(self) -> socket.socket:
@@ -199,11 +198,23 @@ class Dialer:
         return DialError(f"{self._where} cannot be reached: {reason}", "check the address and the network")
 
 
-def _versions(route: RouteOptions) -> tuple[HttpVersion, ...]:
-    """What is spoken: over TLS the first that the server takes, else the last."""
-    if route.http2_prior_knowledge:
-        return _HTTP_2_ONLY
-    return (HttpVersion.HTTP_1_1,) if route.http1_1 else (HttpVersion.HTTP_2, HttpVersion.HTTP_1_1)
+@dataclass(frozen=True, slots=True)
+class _Versions:
+    offered: tuple[HttpVersion, ...]
+    """By ALPN, the best first."""
+    unasked: HttpVersion
+    """What is spoken without TLS, or where the server chose nothing."""
+
+
+_HTTP_1_1_ONLY = _Versions((HttpVersion.HTTP_1_1,), HttpVersion.HTTP_1_1)
+_EITHER = (HttpVersion.HTTP_2, HttpVersion.HTTP_1_1)
+
+
+def _versions(route: RouteOptions, *, is_forwarded: bool) -> _Versions:
+    """What may be spoken.  A proxy that is given whole URLs speaks HTTP/1.1, whatever the server does."""
+    if route.http1_1 or is_forwarded:
+        return _HTTP_1_1_ONLY
+    return _Versions(_EITHER, HttpVersion.HTTP_2 if route.http2_prior_knowledge else HttpVersion.HTTP_1_1)
 
 
 async def _connect_to(loop: asyncio.AbstractEventLoop, address: AddressInfo) -> socket.socket:

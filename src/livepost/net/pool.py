@@ -14,8 +14,8 @@ time: another connection is dialled only when the streams of those alive are too
 has said how many it takes, they are taken to be enough.
 
 A server that ends each connection after so many requests (nginx: 1,000) is found out when it does so
-twice after the same number.  From then on the replacement is dialled before that; meanwhile the old
-connection is not counted.
+twice after the same number (`RequestsLimit`).  From then on the replacement is dialled before that;
+meanwhile the old connection goes on, and is not counted.
 
 A connection that ends without a whole answer is as good as a dial that failed: otherwise a server
 that closes whatever it accepts, or speaks another protocol, would have every exchange spent on it,
@@ -24,6 +24,9 @@ as fast as connections can be made.
 After a failure there is a pause, and then one dial at a time, each connection being left alone for a
 moment, until one that was made after the last failure has answered.  What older connections do says
 nothing: a server may serve those it has and refuse more.
+
+A server that asks for calm (HTTP/2's ENHANCE_YOUR_CALM) is left alone as after a failure, longer each
+time.  One that wants HTTP/1.1 is offered nothing else from then on.
 """
 
 from __future__ import annotations
@@ -38,15 +41,21 @@ from livepost.events import CloseReason, ConnectionOpened, HttpVersion
 from livepost.net.connection import Connection, ConnectionState, Surroundings
 from livepost.net.deadlines import TimerHandle
 from livepost.net.dial import Dialed
+from livepost.net.multiplexed import MultiplexedConnection
+from livepost.net.requests_limit import RequestsLimit
 from livepost.wire.machine import Machine
 
-# Nothing is wrong with a server whose connection ends so.
-_OUR_DOING = frozenset(
+# Nothing is wrong with a server whose connection ends so, or that was seen to elsewhere.
+_SAYS_NOTHING = frozenset(
     (
         *(CloseReason.FINISHED, CloseReason.STOPPED, CloseReason.IDLE_TIMEOUT, CloseReason.IDLE_LIMIT),
-        CloseReason.HTTP_1_1_REQUIRED,
+        *(CloseReason.HTTP_1_1_REQUIRED, CloseReason.ENHANCE_YOUR_CALM),
     )
 )
+
+_CALM = DialError("the server asks for calm", "lower --connections or --rate")
+
+_IDLE = ConnectionState.IDLE
 
 # One in so many connections may be replaced at a time.
 _REPLACED_AT_ONCE = 8
@@ -70,6 +79,7 @@ class Pool:
     """Keeps connections live between one target and `shared.work`.
 
     Call `wake` whenever work may have arrived; call `close` at the end and await `wait_closed`.
+    `expects_more()` says whether more work may come than `shared.work` has now.
     `redial_delay(error, failures_in_a_row)` says how many seconds to wait after a failed dial, or
     None to give up; then `on_unreachable(error)` is called.  Nobody gives up while a connection
     is alive: None then means to dial again after 5 s.  `on_crash(error)` is called with whatever
@@ -84,6 +94,7 @@ class Pool:
         shared: Surroundings,
         loop: asyncio.AbstractEventLoop,
         *,
+        expects_more: Callable[[], bool],
         redial_delay: Callable[[DialError, int], float | None],
         on_unreachable: Callable[[DialError], None],
         on_crash: Callable[[Exception], None],
@@ -93,6 +104,7 @@ class Pool:
         self._limits = limits
         self._shared = shared
         self._loop = loop
+        self._expects_more = expects_more
         self._redial_delay = redial_delay
         self._on_unreachable = on_unreachable
         self._on_crash = on_crash
@@ -102,11 +114,13 @@ class Pool:
         self._idle_limit = limits.idle_per_host
         if limits.max_idle_conns is not None:
             self._idle_limit = min(self._idle_limit, limits.max_idle_conns)
-        self._worn: set[int] = set()
-        """Connections that near the number of requests that the server takes on each."""
-        self._requests_limit: int | None = None
-        self._requests_at_end = 0
-        """After how many the server last ended a connection."""
+        self._leaving: set[int] = set()
+        """Connections that are going to end, and of which that was noted."""
+        self._requests_limit = RequestsLimit()
+        self._carried_by_each = 1
+        """How many exchanges a connection carries at a time, as far as is known."""
+        self._calls_for_calm = 0
+        """In a row, without a connection that ended otherwise."""
         self._dials: set[asyncio.Task[Dialed]] = set()
         self._opened = 0
         self._failures_in_a_row = 0
@@ -137,8 +151,11 @@ class Pool:
         while numbers and (waiting := self._shared.work.waiting):
             offered = []
             while numbers and waiting > 0:
-                connection = self._hungry.pop(numbers.pop(), None)
-                if connection is not None and connection.wake(now) and connection.room:
+                connection = self._hungry.get(numbers.pop())
+                if connection is None or not connection.spare:
+                    continue
+                del self._hungry[connection.number]
+                if connection.wake(now):
                     offered.append(connection)
                     waiting -= connection.room
             self._shared.poller.offer(offered)
@@ -170,20 +187,28 @@ class Pool:
             task.add_done_callback(self._dial_ended)
 
     def _dials_wanted(self) -> int:
-        alive = len(self._alive)
-        dialing = len(self._dials)
-        capacity = sum(connection.capacity for connection in self._alive.values())
-        each = max(1, capacity // alive) if alive else 1
-        limit = self._limits.max_conns_per_host
-        # What is being replaced is not counted, within reason.
-        replaced = min(len(self._worn), max(1, limit // _REPLACED_AT_ONCE))
-        free = sum(connection.room for connection in self._hungry.values())
-        missing = min(self._shared.work.waiting - free, limit - capacity) - dialing * each
-        return min(
-            -(-missing // each),
-            limit + replaced - alive - dialing,
-            (1 if self._failures_in_a_row else max(1, alive)) - dialing,
+        connections = self._alive.values()
+        expects_more = self._expects_more()
+        capacity = sum(connection.capacity for connection in connections)
+        replaceable = sum(not connection.capacity for connection in connections)
+        # Near the end, a worn connection may still do.
+        free = sum(
+            connection.left if connection.is_worn and not expects_more else connection.spare
+            for connection in connections
         )
+        alive = len(connections)
+        dialing = len(self._dials)
+        limit = self._limits.max_conns_per_host
+        each = self._carried_by_each
+        missing = min(self._shared.work.waiting - free, limit - capacity) - dialing * each
+        wanted = -(-missing // each)
+        if wanted <= 0 and not capacity and not dialing and expects_more:
+            # So that no record that comes later has to wait.
+            wanted = int(any(connection.is_worn for connection in connections))
+        # Beside those that are being replaced, within reason.
+        most = limit + min(replaceable, max(1, limit // _REPLACED_AT_ONCE)) - alive
+        at_once = 1 if self._failures_in_a_row else max(1, alive)
+        return min(wanted, most - dialing, at_once - dialing)
 
     def _dial_ended(self, task: asyncio.Task[Dialed]) -> None:
         self._dials.discard(task)
@@ -213,16 +238,19 @@ class Pool:
                 dialed.http_version,
             )
         )
-        connection = Connection(
+        machine = self._make_machine(dialed.http_version)
+        make_connection = MultiplexedConnection if machine.is_multiplexed else Connection
+        connection = make_connection(
             self._opened,
             dialed.socket,
-            self._make_machine(dialed.http_version),
+            machine,
             self._shared,
             on_hungry=self._connection_hungry,
             on_changed=self._connection_changed,
             on_closed=self._connection_closed,
         )
-        connection.limit_requests(self._requests_limit)
+        connection.limit_requests(self._requests_limit.known)
+        self._note_capacity(connection)
         self._alive[connection.number] = connection
         connection.wake(self._shared.clock())
         self._shared.poller.offer((connection,))
@@ -236,7 +264,8 @@ class Pool:
             self._is_proving = True
             self._pause(_PROVING_SECONDS)
 
-    def _dial_failed(self, error: DialError) -> None:
+    def _dial_failed(self, error: DialError, *, failures: int = 0) -> None:
+        """One did, or is as good as that; at least so many did in a row."""
         if self._is_closed:
             return
         self._shared.observer.dial_failed(str(error))
@@ -246,7 +275,7 @@ class Pool:
                 # Failures that come together, as when the server goes away, count once.
                 return
             self._end_pause()
-        self._failures_in_a_row += 1
+        self._failures_in_a_row = max(self._failures_in_a_row + 1, failures)
         delay = self._redial_delay(error, self._failures_in_a_row)
         if delay is None and (self._alive or self._dials):
             delay = _LONGEST_PAUSE_SECONDS
@@ -272,35 +301,66 @@ class Pool:
         self._dial_if_needed()
 
     def _connection_hungry(self, connection: Connection) -> None:
-        self._hungry[connection.number] = connection
-        if len(self._hungry) > self._idle_limit and connection.state is ConnectionState.IDLE:
-            connection.close(CloseReason.IDLE_LIMIT)
+        hungry = self._hungry
+        hungry.pop(connection.number, None)
+        hungry[connection.number] = connection
+        if len(hungry) > self._idle_limit and connection.state is _IDLE:
+            # Over HTTP/2, one that carries something may be hungry, too.
+            idle = sum(other.state is _IDLE for other in hungry.values())
+            if idle > self._idle_limit:
+                connection.close(CloseReason.IDLE_LIMIT)
 
     def _connection_changed(self, connection: Connection) -> None:
-        """It can carry more, or less, than before."""
-        if not connection.capacity:
-            self._worn.add(connection.number)
+        """It can carry more, or less, than before, or not for long."""
+        if connection.closing is not None:
+            self._note_leaving(connection, connection.closing)
+        elif connection.has_outlived_limit:
+            self._requests_limit.forget()
+            self._limit_requests()
+        self._note_capacity(connection)
         self._dial_if_needed()
+
+    def _note_capacity(self, connection: Connection) -> None:
+        capacity = connection.capacity
+        if capacity:
+            self._carried_by_each = min(capacity, self._limits.max_conns_per_host)
+
+    def _note_leaving(self, connection: Connection, reason: CloseReason) -> None:
+        """What is to be learned of a connection's end, as soon as it is known to come."""
+        if connection.number in self._leaving:
+            return
+        self._leaving.add(connection.number)
+        if reason is CloseReason.ENHANCE_YOUR_CALM:
+            self._calls_for_calm += 1
+            self._dial_failed(_CALM, failures=self._calls_for_calm)
+            return
+        self._calls_for_calm = 0
+        if reason is CloseReason.HTTP_1_1_REQUIRED:
+            self._dialer.speak_http_1_1()
+            self._carried_by_each = 1
+        elif reason is CloseReason.SERVER_ANNOUNCED and self._requests_limit.learn(
+            connection.requests_served
+        ):
+            self._limit_requests()
+
+    def _limit_requests(self) -> None:
+        for connection in self._alive.values():
+            connection.limit_requests(self._requests_limit.known)
 
     def _connection_closed(self, connection: Connection, reason: CloseReason) -> None:
         del self._alive[connection.number]
         self._hungry.pop(connection.number, None)
-        self._worn.discard(connection.number)
+        if not self._is_closed:
+            self._note_leaving(connection, reason)
+        self._leaving.discard(connection.number)
         if self._is_closed:
-            return
-        if reason is CloseReason.HTTP_1_1_REQUIRED:
-            self._dialer.speak_http_1_1()
-        elif reason is CloseReason.SERVER_ANNOUNCED:
-            self._learn_requests_limit(connection.requests_taken)
-        elif reason is CloseReason.ENHANCE_YOUR_CALM:
-            self._dial_failed(DialError("the server asks for calm", "lower --max-in-doubt or --rate"))
             return
         if connection.has_answered:
             # With the last one that was of use a new reckoning begins: a server that refused more
             # connections for an hour and then starts again is waited for as any other.
             if not self._alive or self._is_recovery(connection):
                 self._failures_in_a_row = 0
-        elif reason not in _OUR_DOING and (connection.requests or self._shared.work.waiting):
+        elif reason not in _SAYS_NOTHING and (connection.requests or self._shared.work.waiting):
             # As good as a dial that failed: without a pause, every exchange would end like this one.
             self._dial_failed(
                 DialError(
@@ -310,13 +370,3 @@ class Pool:
             )
             return
         self._dial_if_needed()
-
-    def _learn_requests_limit(self, requests: int) -> None:
-        if requests > 1 and requests == self._requests_at_end and requests != self._requests_limit:
-            self._requests_limit = requests
-            for connection in self._alive.values():
-                connection.limit_requests(requests)
-        elif self._requests_limit is not None and requests > self._requests_limit:
-            # It was no limit.
-            self._requests_limit = None
-        self._requests_at_end = requests

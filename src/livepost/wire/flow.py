@@ -77,7 +77,7 @@ class Output:
 class Uploads:
     """Request bodies that could not be output at once, and the windows that the peer gives us."""
 
-    __slots__ = ("_waiting", "held", "initial_window", "is_ready", "window")
+    __slots__ = ("held", "initial_window", "is_ready", "waiting", "window")
 
     def __init__(self) -> None:
         self.window = DEFAULT_WINDOW
@@ -86,14 +86,14 @@ class Uploads:
         """What it takes on a new stream."""
         self.held: dict[int, Stream] = {}
         """Those that wait for `100 Continue`, or for the peer's first SETTINGS."""
-        self._waiting: dict[int, Stream] = {}
-        """Those that wait for a window, or for their turn; in turn."""
+        self.waiting: dict[int, Stream] = {}
+        """Those that wait for a window, or for their turn; in turn.  To be looked at only."""
         self.is_ready = False
         """More can perhaps be output before a window grows: a new body has to wait for its turn."""
 
     def is_blocked(self) -> bool:
         """Enough bodies wait for the connection's window: more of them would only be in doubt."""
-        waiting = self._waiting.values()
+        waiting = self.waiting.values()
         if len(waiting) < _WAITING_AT_MOST:
             return False
         return sum(min(len(stream.unsent or b""), max(0, stream.window)) for stream in waiting) >= self.window
@@ -117,49 +117,49 @@ class Uploads:
             self._wait(stream_id, stream)
 
     def _wait(self, stream_id: int, stream: Stream) -> None:
-        self._waiting[stream_id] = stream
+        self.waiting[stream_id] = stream
         self.is_ready = True
 
     def drop(self, stream_id: int) -> None:
         """The rest of this body is not wanted."""
         self.held.pop(stream_id, None)
-        self._waiting.pop(stream_id, None)
+        self.waiting.pop(stream_id, None)
 
     def widen(self, increment: int) -> None:
         """WINDOW_UPDATE for the connection.  Raises ConnectionFault."""
         self.window += increment
         if self.window > LARGEST_WINDOW:
             raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "the connection's window became too large")
-        self.is_ready = bool(self._waiting)
+        self.is_ready = bool(self.waiting)
 
     def widen_stream(self, stream: Stream, increment: int) -> bool:
         """WINDOW_UPDATE for a stream; False if its window became too large."""
         if stream.unsent is None:
             return True
         stream.window += increment
-        self.is_ready = bool(self._waiting)
+        self.is_ready = bool(self.waiting)
         return stream.window <= LARGEST_WINDOW
 
     def set_initial_window(self, size: int) -> None:
         """SETTINGS_INITIAL_WINDOW_SIZE, which changes open streams, too (section 6.9.2)."""
         change = size - self.initial_window
         self.initial_window = size
-        for streams in (self._waiting, self.held):
+        for streams in (self.waiting, self.held):
             for stream in streams.values():
                 stream.window += change
                 if stream.window > LARGEST_WINDOW:
                     raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "a stream's window became too large")
-        self.is_ready = bool(self._waiting)
+        self.is_ready = bool(self.waiting)
 
     def fill(self, output: Output) -> None:
         """Output what the windows allow, one frame of each body in turn, up to UPLOAD_STEP_BYTES."""
         left = UPLOAD_STEP_BYTES
         while self.is_ready and left and self.window > 0:
             left_before = left
-            for stream_id, stream in list(self._waiting.items()):
+            for stream_id, stream in list(self.waiting.items()):
                 left -= self._output_frame(stream_id, stream, left, output)
             self.is_ready = left < left_before
-        self.is_ready = self.is_ready and not left and bool(self._waiting)
+        self.is_ready = self.is_ready and not left and bool(self.waiting)
 
     def _output_frame(self, stream_id: int, stream: Stream, left: int, output: Output) -> int:
         unsent = stream.unsent
@@ -172,13 +172,13 @@ class Uploads:
         output.end += 9 + size
         stream.window -= size
         self.window -= size
-        del self._waiting[stream_id]
+        del self.waiting[stream_id]
         if is_last:
             stream.unsent = None
             stream.end = output.end
         else:
             stream.unsent = unsent[size:]
-            self._waiting[stream_id] = stream
+            self.waiting[stream_id] = stream
         return size
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from livepost.events import CloseReason
+from livepost.events import CloseReason, HttpVersion
 from livepost.model import Sent
 from livepost.wire.answers import Answers
 from livepost.wire.flow import Intake, Output, Uploads
@@ -42,7 +42,7 @@ from livepost.wire.frames import (
     goaway_frame,
     unpack_frame_head,
 )
-from livepost.wire.machine import Answered, Event
+from livepost.wire.machine import Answered, Event, Stage
 from livepost.wire.message import Exchange, Response
 from livepost.wire.patience import Patience
 from livepost.wire.request_block import RequestBlocks, own_part
@@ -72,10 +72,11 @@ class Http2Machine:
     they bound the memory that a hostile server can claim.
 
     Take output again when all of it was written, until there is none: large bodies come in steps.
-    There may be output after `receive`, `cancel`, `ping` and `retire`, too.  What there is when
-    `closing` is set and nothing is open says why (GOAWAY), and is worth one try to write it.
+    There may be output after `receive`, `cancel` and `ping`, too.  What there is when `closing` is set
+    and nothing is open says why (GOAWAY), and is worth one try to write it.
     """
 
+    http_version = HttpVersion.HTTP_2
     is_multiplexed = True
 
     __slots__ = (
@@ -122,9 +123,8 @@ class Http2Machine:
 
     @property
     def _places(self) -> int:
-        """How many streams there may be, by all that limits their number."""
-        places = self._upkeep.peer.max_streams - len(self._streams.abandoned)
-        return min(places, self._max_in_doubt, self._answers.calm_limit)
+        """How many streams there may be open at a time."""
+        return min(self._upkeep.peer.max_streams - len(self._streams.abandoned), self._max_in_doubt)
 
     @property
     def open_exchanges(self) -> int:
@@ -135,9 +135,8 @@ class Http2Machine:
         return self._streams.closing
 
     @property
-    def head_received(self) -> bool:
-        oldest = next(iter(self._open.values()), None)
-        return oldest is not None and oldest.head is not None
+    def unserved(self) -> int:
+        return self._upkeep.unserved
 
     @property
     def body_held(self) -> bool:
@@ -152,13 +151,15 @@ class Http2Machine:
         """A PING was sent, or is to be, and its answer has not come."""
         return self._upkeep.ping_open
 
-    def waiting(self) -> Iterator[tuple[Exchange, bool]]:
-        """The open exchanges, the oldest first, each with whether its final response head has come.
-
-        For deadlines.  Go through it before doing anything else with the machine.
-        """
-        for stream in self._open.values():
-            yield stream.exchange, stream.head is not None
+    def waiting(self) -> Iterator[tuple[Exchange, Stage]]:
+        held = self._uploads.held
+        for stream_id, stream in self._open.items():
+            if stream.head is not None:
+                yield stream.exchange, Stage.ANSWERING
+            elif stream.unsent is None:
+                yield stream.exchange, Stage.SENT
+            else:
+                yield stream.exchange, Stage.HELD if stream_id in held else Stage.SENDING
 
     def send(self, exchange: Exchange) -> None:
         if not self.room:
@@ -197,8 +198,6 @@ class Http2Machine:
         self.room -= 1
         if exchange.head.close:
             self._close(CloseReason.KEEPALIVE_OFF)
-        elif self._uploads.is_blocked():
-            self.room = 0
 
     def release_body(self) -> None:
         """Stop waiting for `100 Continue`, on whichever streams, or for the greeting, and send the bodies."""
@@ -206,7 +205,10 @@ class Http2Machine:
             self._uploads.release(stream_id)
 
     def take_output(self) -> bytes:
-        self._uploads.fill(self._output)
+        uploads = self._uploads
+        if uploads.waiting:
+            uploads.fill(self._output)
+            self._update_room()
         return self._output.take()
 
     def ping(self) -> None:
@@ -231,15 +233,13 @@ class Http2Machine:
                 return [event]
         return []
 
-    def retire(self, reason: CloseReason) -> None:
-        """Take no further exchange, and tell the server so; what is open goes on."""
-        if self.closing is None:
-            self._close(reason)
-            self._output.say(goaway_frame(ErrorCode.NO_ERROR))
-
     def end(self, *, written: int, reason: str, orderly: bool) -> list[Event]:
+        is_known_to_end = self.closing is not None
         self._close(CloseReason.SERVER_CLOSED)
-        return self._finish(reason, written)
+        events = self._finish(reason, written)
+        if not is_known_to_end:
+            self._output.say(goaway_frame(ErrorCode.NO_ERROR))
+        return events
 
     def receive(self, data: bytes) -> list[Event]:
         if self._is_over:
@@ -359,7 +359,11 @@ class Http2Machine:
         self.room = 0
 
     def _update_room(self) -> None:
-        """How many more exchanges, by all that limits them."""
+        """How many more exchanges, by all that limits them.
+
+        Bodies that wait for a window limit them only here, not in `send`: who was told of so much room has
+        so many to send.
+        """
         streams = self._streams
         places = self._upkeep.peer.max_streams - len(streams.abandoned)
         if streams.next_id > LARGEST_STREAM or (places <= 0 and streams.abandoned):
@@ -367,7 +371,8 @@ class Http2Machine:
         if streams.closing is not None or self._uploads.is_blocked():
             self.room = 0
             return
-        places = self._places - len(self._open)
+        # Not in `_places`: a server that asks for calm is no reason for another connection.
+        places = min(self._places, self._answers.calm_limit) - len(self._open)
         self.room = max(0, min(places, (LARGEST_STREAM - streams.next_id) // 2 + 1))
 
 

@@ -58,6 +58,8 @@ class Exchange(msgspec.Struct, eq=False, gc=False):
     """Which request of that connection it was, from 1: above 1 means reused."""
     fields: Fields = ()
     """Header fields of this request alone, behind those of its head, and under the same rules."""
+    written_at: float = 0.0
+    """When the kernel had taken all of it, if that is after `sent_at` and anybody noted it."""
     first_sent_at: float = 0.0
     """When it was given to a connection first; known once an attempt has failed."""
     tries: int = 0

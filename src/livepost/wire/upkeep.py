@@ -45,6 +45,11 @@ class Upkeep:
         self.peer = peer
         self.ping_open = False
 
+    @property
+    def unserved(self) -> int:
+        """How many streams were opened above the last that the server may have served."""
+        return max(0, self._streams.next_id // 2 - (self._last_served + 1) // 2)
+
     def ping(self) -> None:
         """Say PING; `ping_open` until the server answers it."""
         if not self.ping_open:
