@@ -211,6 +211,17 @@ class Peer:
         except EOFError:
             return self.read(len(self._unread))
 
+    def read_some(self) -> bytes:
+        """What is there now, which may be nothing."""
+        self.has_some()
+        return self.read(len(self._unread))
+
+    def has_some(self) -> bool:
+        """Something has come that was not read; an end is nothing."""
+        with contextlib.suppress(*_NOT_NOW):
+            self._unread += self.sock.recv(1 << 20)
+        return bool(self._unread)
+
     def has_nothing(self) -> bool:
         """Nothing has come, not even an end."""
         try:

@@ -209,6 +209,8 @@ class Delivery:
 
         is_safe = self._policies.rules.is_safe_to_repeat
         max_in_doubt = _NO_LIMIT if is_safe else self._options.retry.max_in_doubt
+        if self._options.limits.disable_keep_alives:
+            max_in_doubt = 1
         return Http2Machine(max_response_bytes=limit, max_in_doubt=max_in_doubt)
 
     def _open_lane(self, target: Target) -> deque[Exchange]:

@@ -1,26 +1,21 @@
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import dataclasses
-import select
 import socket
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from certificates import Authority
 from machine_talk import head_received
-from net_fakes import ANSWER, HEAD, FakeWork, ManualTime, Peer, RecordingObserver, tcp_pair, turn, turn_until
+from net_fakes import ANSWER, HEAD, FakeWork, tcp_pair
+from net_line import Line, MakeLine, MakeTlsPair, pair
 
-from livepost.config import Timeouts
 from livepost.events import CloseReason, ConnectionClosed
 from livepost.model import Sent
-from livepost.net.connection import Connection, ConnectionState, Surroundings
-from livepost.net.deadlines import Deadlines
-from livepost.net.poller import Poller
-from livepost.net.tls import handshake
+from livepost.net.connection import ConnectionState
 from livepost.wire.http1 import Http1Machine
 from livepost.wire.message import Exchange, RequestHead, Response
 
@@ -38,178 +33,13 @@ def request_bytes(body: bytes, head: RequestHead = HEAD) -> bytes:
     return head_bytes + machine.take_output()
 
 
-class Line:
-    """A connection, its surroundings, and the server's end of it."""
-
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        time: ManualTime,
-        ours: socket.socket,
-        theirs: socket.socket,
-        timeouts: Timeouts,
-        work: FakeWork,
-    ) -> None:
-        self.loop = loop
-        self.time = time
-        self.ours = ours
-        self.work = work
-        self.peer = Peer(theirs, self.turn)
-        self.observer = RecordingObserver()
-        self.idled = 0
-        self.closed: list[CloseReason] = []
-        self.machine = Http1Machine()
-        self.poller = Poller(work, time, loop)
-        self.connection = Connection(
-            7,
-            ours,
-            self.machine,
-            Surroundings(work, timeouts, Deadlines(time, time.call_later), time, self.poller, self.observer),
-            on_hungry=self._on_hungry,
-            on_changed=lambda connection: None,
-            on_closed=self._on_closed,
-        )
-
-    def _on_hungry(self, connection: Connection) -> None:
-        assert connection is self.connection
-        assert connection.state is ConnectionState.IDLE
-        self.idled += 1
-
-    def _on_closed(self, connection: Connection, reason: CloseReason) -> None:
-        assert connection is self.connection
-        assert connection.state is ConnectionState.CLOSED
-        self.closed.append(reason)
-
-    def turn(self) -> None:
-        turn(self.loop)
-
-    def until(self, happened: Callable[[], object]) -> None:
-        turn_until(self.loop, happened)
-
-    def until_closed(self) -> None:
-        self.until(lambda: self.closed)
-
-    def arrives(self) -> None:
-        """Until what the server did last is known to this side's kernel, but not to the event loop."""
-        readable, _, _ = select.select([self.ours], [], [], 5.0)
-        assert readable
-
-    def arrives_at_the_server(self) -> None:
-        """Until what was written is known to the kernel of the other side."""
-        readable, _, _ = select.select([self.peer.sock], [], [], 5.0)
-        assert readable
-
-    def post(self, *bodies: bytes) -> None:
-        """Work arrives."""
-        self.work.add(*bodies)
-        self.offer()
-
-    def offer(self) -> None:
-        """The connection, idle so far, is offered work."""
-        self.connection.wake(self.time.now)
-        self.poller.offer((self.connection,))
-
-    def exchange(self, body: bytes = b"{}") -> None:
-        """One request and its answer."""
-        self.post(body)
-        assert self.peer.read_request() == request_bytes(body)
-        answers = len(self.work.answers)
-        self.peer.send(ANSWER)
-        self.until(lambda: len(self.work.answers) > answers)
-
-    @property
-    def reason(self) -> CloseReason:
-        """Why the connection was closed: once."""
-        (event,) = self.observer.closed
-        assert self.closed == [event.reason]
-        return event.reason
-
-    @property
-    def failure(self) -> tuple[bytes, Sent, str]:
-        """The only failure."""
-        assert self.work.answers == []
-        (failure,) = self.work.failures
-        return failure
-
-    @property
-    def response(self) -> Response:
-        """The only answer."""
-        assert self.work.failures == []
-        ((_, response),) = self.work.answers
-        return response
-
-
-MakeLine = Callable[..., Line]
-
-
-@pytest.fixture
-def make_line(loop: asyncio.AbstractEventLoop, manual_time: ManualTime) -> Iterator[MakeLine]:
-    lines: list[Line] = []
-
-    def make(
-        sockets: tuple[socket.socket, socket.socket] | None = None,
-        *,
-        work: FakeWork | None = None,
-        **timeouts: float | None,
-    ) -> Line:
-        limits = Timeouts(**timeouts)
-        line = Line(loop, manual_time, *(sockets or tcp_pair()), limits, work or FakeWork())
-        lines.append(line)
-        return line
-
-    yield make
-    for line in lines:
-        line.peer.close()
-        line.connection.close(CloseReason.FINISHED)
-        line.connection.close(CloseReason.STOPPED)
-        line.poller.close()
-        assert len(line.closed) == 1
-        assert line.reason is line.closed[0]
-        assert line.ours.fileno() == -1
-        assert len(line.work.pulled) == len(line.work.answers) + len(line.work.failures)
-
-
-@pytest.fixture
-def line(make_line: MakeLine) -> Line:
-    return make_line()
-
-
-MakeTlsPair = Callable[..., tuple[ssl.SSLSocket, ssl.SSLSocket]]
-
-
-@pytest.fixture
-def tls_pair(
-    loop: asyncio.AbstractEventLoop, client_tls: ssl.SSLContext, server_tls: ssl.SSLContext
-) -> MakeTlsPair:
-    """Both ends of a TLS connection; the server's end may leave the end of its handshake for later.
-
-    That is when it sends its session tickets.
-    """
-
-    def make(
-        buffer_bytes: int | None = None, *, finish: bool = True, server: ssl.SSLContext = server_tls
-    ) -> tuple[ssl.SSLSocket, ssl.SSLSocket]:
-        ours, theirs = tcp_pair(buffer_bytes)
-        secure = server.wrap_socket(
-            theirs, server_side=True, do_handshake_on_connect=False, suppress_ragged_eofs=False
-        )
-        task = loop.create_task(handshake(ours, client_tls, "localhost"))
-        server_done = False
-        while not task.done() or (finish and not server_done):
-            turn(loop)
-            if not server_done and not (task.done() and not finish):
-                try:
-                    secure.do_handshake()
-                    server_done = True
-                except ssl.SSLWantReadError:
-                    pass
-        return task.result(), secure
-
-    return make
-
-
-def pair(kind: str, tls_pair: MakeTlsPair, buffer_bytes: int | None = None) -> Any:
-    return tcp_pair(buffer_bytes) if kind == "plain" else tls_pair(buffer_bytes)
+def exchange(line: Line, body: bytes = b"{}") -> None:
+    """One request and its answer."""
+    line.post(body)
+    assert line.peer.read_request() == request_bytes(body)
+    answers = len(line.work.answers)
+    line.peer.send(ANSWER)
+    line.until(lambda: len(line.work.answers) > answers)
 
 
 plain_and_tls = pytest.mark.parametrize("kind", ["plain", "tls"])
@@ -238,8 +68,8 @@ def test_one_exchange_byte_by_byte(make_line: MakeLine, tls_pair: MakeTlsPair, k
 
 
 def test_what_an_exchange_is_told_of_its_way(line: Line) -> None:
-    line.exchange()
-    line.exchange()
+    exchange(line)
+    exchange(line)
     first, second = line.work.pulled
     assert line.work.causes == [None, None]
     assert (first.connection, first.request_on_connection) == (7, 1)
@@ -272,10 +102,10 @@ def test_the_server_closes_while_idle(
     make_line: MakeLine, tls_pair: MakeTlsPair, kind: str, seen_by: str
 ) -> None:
     line = make_line(pair(kind, tls_pair))
-    line.exchange()
+    exchange(line)
     if kind == "tls":
         line.peer.say_goodbye()
-    finish_tcp(line)
+    line.finish_tcp()
     see(line, seen_by)
     assert line.reason is CloseReason.SERVER_IDLE
     # Not a byte of the request was written, nor was it taken from the schedule.
@@ -283,11 +113,6 @@ def test_the_server_closes_while_idle(
     assert len(line.work.pulled) == 1
     assert line.work.failures == []
     assert line.observer.closed[0].bytes_sent == len(request_bytes(b"{}"))
-
-
-def finish_tcp(line: Line) -> None:
-    """FIN, under a TLS connection as well."""
-    socket.socket.shutdown(line.peer.sock, socket.SHUT_WR)
 
 
 def see(line: Line, seen_by: str) -> None:
@@ -302,7 +127,7 @@ def see(line: Line, seen_by: str) -> None:
 
 @pytest.mark.parametrize("seen_by", ["loop", "offer"])
 def test_a_reset_while_idle(line: Line, seen_by: str) -> None:
-    line.exchange()
+    exchange(line)
     line.peer.reset()
     see(line, seen_by)
     assert line.reason is CloseReason.RESET
@@ -324,7 +149,7 @@ def test_bytes_nobody_asked_for(
     make_line: MakeLine, tls_pair: MakeTlsPair, kind: str, seen_by: str, data: bytes, reason: CloseReason
 ) -> None:
     line = make_line(pair(kind, tls_pair))
-    line.exchange()
+    exchange(line)
     line.peer.send(data)
     see(line, seen_by)
     assert line.reason is reason
@@ -454,7 +279,7 @@ def test_not_one_byte_could_be_written(make_line: MakeLine) -> None:
 
 
 def test_an_end_instead_of_an_answer(line: Line) -> None:
-    line.exchange(b"1")
+    exchange(line, b"1")
     line.work.forget()
     line.post(b"2")
     line.peer.read_request()
@@ -484,7 +309,7 @@ def test_an_answer_and_an_unannounced_end(make_line: MakeLine, tls_pair: MakeTls
     line.peer.send(ANSWER)
     if kind == "tls":
         line.peer.say_goodbye()
-    finish_tcp(line)
+    line.finish_tcp()
     line.arrives()
     line.until_closed()
     assert line.response.status == 201
@@ -537,7 +362,7 @@ def test_a_body_that_runs_until_the_end(
     if goodbye:
         line.peer.say_goodbye()
     else:
-        finish_tcp(line)
+        line.finish_tcp()
     line.until_closed()
     assert (line.response.body, line.response.complete) == (b"all of it?", complete)
     assert line.reason is reason
@@ -547,7 +372,7 @@ def test_tls_ends_without_a_goodbye(make_line: MakeLine, tls_pair: MakeTlsPair) 
     line = make_line(tls_pair())
     line.post(b"1")
     line.peer.read_request()
-    finish_tcp(line)
+    line.finish_tcp()
     line.until_closed()
     assert line.failure == (b"1", Sent.ALL, "the connection ended without a TLS close")
     assert line.reason is CloseReason.SERVER_CLOSED
@@ -556,18 +381,18 @@ def test_tls_ends_without_a_goodbye(make_line: MakeLine, tls_pair: MakeTlsPair) 
 @pytest.mark.parametrize("goodbye", [True, False])
 def test_tls_ends_while_idle(make_line: MakeLine, tls_pair: MakeTlsPair, goodbye: bool) -> None:
     line = make_line(tls_pair())
-    line.exchange()
+    exchange(line)
     if goodbye:
         line.peer.say_goodbye()
     else:
-        finish_tcp(line)
+        line.finish_tcp()
     line.until_closed()
     assert line.reason is CloseReason.SERVER_IDLE
 
 
 def test_we_say_goodbye_over_tls(make_line: MakeLine, tls_pair: MakeTlsPair) -> None:
     line = make_line(tls_pair())
-    line.exchange()
+    exchange(line)
     line.connection.close(CloseReason.FINISHED)
     # Without it, this would be an SSLEOFError.
     assert line.peer.read_rest() == b""
@@ -596,7 +421,7 @@ def test_session_tickets_do_not_end_an_idle_connection(
     if seen_by == "loop":
         line.until(lambda: ours.session is not None and ours.session.has_ticket)
         assert line.connection.state is ConnectionState.IDLE
-    line.exchange()
+    exchange(line)
     assert line.closed == []
     assert line.connection.bytes_received == len(ANSWER)
     assert ours.session is not None
@@ -633,7 +458,7 @@ def test_no_answer_within_max_time(make_line: MakeLine) -> None:
 
 def test_nothing_at_all_within_max_time(make_line: MakeLine) -> None:
     line = make_line(max_time=60.0)
-    line.exchange(b"0")
+    exchange(line, b"0")
     line.work.forget()
     line.time.advance(30.0)
     line.post(b"1")
@@ -671,9 +496,9 @@ def test_max_time_includes_writing(make_line: MakeLine) -> None:
 
 def test_no_limits_at_all(make_line: MakeLine) -> None:
     line = make_line(max_time=None, idle_conn_timeout=None)
-    line.exchange()
+    exchange(line)
     line.time.advance(1e6)
-    line.exchange()
+    exchange(line)
     line.post(b"1")
     line.time.advance(1e6)
     assert line.closed == []
@@ -742,9 +567,9 @@ def test_the_wait_for_a_head_begins_when_the_request_is_written(make_line: MakeL
 
 def test_idle_for_too_long(make_line: MakeLine) -> None:
     line = make_line(idle_conn_timeout=90.0)
-    line.exchange()
+    exchange(line)
     line.time.advance(80.0)
-    line.exchange()
+    exchange(line)
     line.time.advance(89.9)
     assert line.closed == []
     line.time.advance(0.1)
