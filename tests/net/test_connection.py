@@ -67,54 +67,6 @@ def test_one_exchange_byte_by_byte(make_line: MakeLine, tls_pair: MakeTlsPair, k
     assert line.peer.read_rest() == b""
 
 
-def test_what_an_exchange_is_told_of_its_way(line: Line) -> None:
-    exchange(line)
-    exchange(line)
-    first, second = line.work.pulled
-    assert line.work.causes == [None, None]
-    assert (first.connection, first.request_on_connection) == (7, 1)
-    assert (second.connection, second.request_on_connection) == (7, 2)
-    # Tried again, it is told anew.
-    line.work.put_back(first)
-    line.offer()
-    assert (first.connection, first.request_on_connection) == (7, 3)
-
-
-def test_the_next_request_is_written_in_the_turn_in_which_an_answer_is_read(line: Line) -> None:
-    line.post(b"1", b"2")
-    assert line.peer.read_request() == request_bytes(b"1")
-    line.peer.send(ANSWER)
-    line.until(lambda: line.work.answers)
-    assert line.peer.sock.recv(1000) == request_bytes(b"2")
-    assert line.idled == 0
-
-
-def test_without_work_an_offer_leaves_it_idle(line: Line) -> None:
-    line.offer()
-    assert line.connection.state is ConnectionState.IDLE
-    assert line.idled == 1
-    assert line.peer.has_nothing()
-
-
-@plain_and_tls
-@pytest.mark.parametrize("seen_by", ["loop", "offer"])
-def test_the_server_closes_while_idle(
-    make_line: MakeLine, tls_pair: MakeTlsPair, kind: str, seen_by: str
-) -> None:
-    line = make_line(pair(kind, tls_pair))
-    exchange(line)
-    if kind == "tls":
-        line.peer.say_goodbye()
-    line.finish_tcp()
-    see(line, seen_by)
-    assert line.reason is CloseReason.SERVER_IDLE
-    # Not a byte of the request was written, nor was it taken from the schedule.
-    assert line.work.waiting == (1 if seen_by == "offer" else 0)
-    assert len(line.work.pulled) == 1
-    assert line.work.failures == []
-    assert line.observer.closed[0].bytes_sent == len(request_bytes(b"{}"))
-
-
 def see(line: Line, seen_by: str) -> None:
     """The event loop gets a turn, or work is offered before it does."""
     line.arrives()
@@ -123,16 +75,6 @@ def see(line: Line, seen_by: str) -> None:
         assert line.closed
     else:
         line.until_closed()
-
-
-@pytest.mark.parametrize("seen_by", ["loop", "offer"])
-def test_a_reset_while_idle(line: Line, seen_by: str) -> None:
-    exchange(line)
-    line.peer.reset()
-    see(line, seen_by)
-    assert line.reason is CloseReason.RESET
-    assert line.work.failures == []
-    assert len(line.work.pulled) == 1
 
 
 @plain_and_tls
@@ -172,35 +114,6 @@ def test_bytes_after_an_answer(line: Line) -> None:
     assert line.reason is CloseReason.UNSOLICITED
     assert line.response.status == 201
     assert line.work.waiting == 1
-
-
-@plain_and_tls
-def test_a_big_request_to_a_slow_reader(make_line: MakeLine, tls_pair: MakeTlsPair, kind: str) -> None:
-    line = make_line(pair(kind, tls_pair, 8192))
-    line.post(BIG, b"next")
-    line.turn()
-    assert 0 <= line.connection.bytes_sent < len(BIG) / 2
-    assert line.peer.read_request() == request_bytes(BIG)
-    assert line.connection.bytes_sent == len(request_bytes(BIG))
-    # A writer left registered would spin.
-    assert not line.loop.remove_writer(line.ours.fileno())
-    line.peer.send(ANSWER)
-    line.until(lambda: line.work.answers)
-    assert line.peer.read_request() == request_bytes(b"next")
-
-
-@plain_and_tls
-def test_a_big_answer(make_line: MakeLine, tls_pair: MakeTlsPair, kind: str) -> None:
-    """Over TLS it comes in many records, and no byte may be left in OpenSSL when the last has come."""
-    line = make_line(pair(kind, tls_pair))
-    line.post(b"1")
-    line.peer.read_request()
-    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 250000\r\n\r\n" + BIG[:250_000]
-    line.peer.send_all(answer)
-    line.until(lambda: line.work.answers)
-    assert line.response.body == BIG[:250_000]
-    assert line.connection.bytes_received == len(answer)
-    assert line.connection.state is ConnectionState.IDLE
 
 
 @plain_and_tls
@@ -256,15 +169,6 @@ def test_a_reset_while_writing(make_line: MakeLine) -> None:
     assert line.reason is CloseReason.RESET
 
 
-def test_a_reset_instead_of_an_answer(line: Line) -> None:
-    line.post(b"1")
-    line.peer.read_request()
-    line.peer.reset()
-    line.until_closed()
-    assert line.failure == (b"1", Sent.ALL, "connection reset by peer")
-    assert line.reason is CloseReason.RESET
-
-
 def test_not_one_byte_could_be_written(make_line: MakeLine) -> None:
     ours, theirs = tcp_pair(8192)
     with contextlib.suppress(BlockingIOError):
@@ -276,28 +180,6 @@ def test_not_one_byte_could_be_written(make_line: MakeLine) -> None:
     line.until_closed()
     assert line.failure[:2] == (b"1", Sent.NOTHING)
     assert line.observer.closed[0].bytes_sent == 0
-
-
-def test_an_end_instead_of_an_answer(line: Line) -> None:
-    exchange(line, b"1")
-    line.work.forget()
-    line.post(b"2")
-    line.peer.read_request()
-    line.peer.finish()
-    line.until_closed()
-    assert line.failure == (b"2", Sent.ALL, "the server closed the connection")
-    assert line.reason is CloseReason.SERVER_CLOSED
-
-
-def test_an_end_while_writing(make_line: MakeLine) -> None:
-    line = make_line(tcp_pair(8192))
-    line.post(BIG)
-    line.peer.finish()
-    line.until_closed()
-    assert line.failure == (BIG, Sent.SOME, "the server closed the connection")
-    assert line.reason is CloseReason.SERVER_CLOSED
-    # What the kernel had taken arrives, and nothing else.
-    assert len(line.peer.read_rest()) == line.observer.closed[0].bytes_sent
 
 
 @plain_and_tls
@@ -328,18 +210,6 @@ def test_an_end_in_the_head_of_an_answer(line: Line, partial: bytes) -> None:
     assert line.failure == (b"1", Sent.ALL, "the server closed the connection")
     assert line.reason is CloseReason.SERVER_CLOSED
     assert line.observer.closed[0].bytes_received == len(partial)
-
-
-@pytest.mark.parametrize(
-    "head", [b"Content-Length: 9\r\n\r\nhalf", b"Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n"]
-)
-def test_an_end_in_the_body_of_an_answer(line: Line, head: bytes) -> None:
-    line.post(b"1")
-    line.peer.send(b"HTTP/1.1 200 OK\r\n" + head)
-    line.peer.finish()
-    line.until_closed()
-    assert (line.response.status, line.response.body, line.response.complete) == (200, b"half", False)
-    assert line.reason is CloseReason.SERVER_CLOSED
 
 
 @pytest.mark.parametrize(
@@ -443,19 +313,6 @@ def test_a_server_that_wants_a_client_certificate(
     assert line.reason is CloseReason.RESET
 
 
-def test_no_answer_within_max_time(make_line: MakeLine) -> None:
-    line = make_line(max_time=60.0)
-    line.post(b"1")
-    line.peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nslow")
-    line.until(lambda: head_received(line.machine))
-    line.time.advance(59.9)
-    assert line.closed == []
-    line.time.advance(0.2)
-    assert line.reason is CloseReason.TIMEOUT
-    # What is known of the answer is kept.
-    assert (line.response.status, line.response.complete) == (200, False)
-
-
 def test_nothing_at_all_within_max_time(make_line: MakeLine) -> None:
     line = make_line(max_time=60.0)
     exchange(line, b"0")
@@ -468,57 +325,6 @@ def test_nothing_at_all_within_max_time(make_line: MakeLine) -> None:
     assert line.failure == (b"1", Sent.ALL, "no answer within 60 s")
     assert line.reason is CloseReason.TIMEOUT
     assert line.work.causes == [None, CloseReason.TIMEOUT]
-
-
-@pytest.mark.parametrize("limits", [{"max_time": 60.0}, {"max_time": None, "response_header_timeout": 60.0}])
-def test_each_exchange_has_its_own_time(make_line: MakeLine, limits: dict[str, float | None]) -> None:
-    line = make_line(**limits)
-    line.post(b"1", b"2")
-    line.time.advance(50.0)
-    line.peer.send(ANSWER)
-    line.until(lambda: line.work.answers)
-    line.work.forget()
-    line.time.advance(59.9)
-    assert line.closed == []
-    line.time.advance(0.1)
-    assert line.failure == (b"2", Sent.ALL, "no answer within 60 s")
-
-
-def test_max_time_includes_writing(make_line: MakeLine) -> None:
-    line = make_line(tcp_pair(8192), max_time=60.0, response_header_timeout=5.0)
-    line.post(BIG)
-    line.turn()
-    line.time.advance(59.9)
-    assert line.closed == []
-    line.time.advance(0.1)
-    assert line.failure == (BIG, Sent.SOME, "no answer within 60 s")
-
-
-def test_no_limits_at_all(make_line: MakeLine) -> None:
-    line = make_line(max_time=None, idle_conn_timeout=None)
-    exchange(line)
-    line.time.advance(1e6)
-    exchange(line)
-    line.post(b"1")
-    line.time.advance(1e6)
-    assert line.closed == []
-    assert line.time.pending == []
-
-
-def test_the_head_of_an_answer_comes_too_late(make_line: MakeLine) -> None:
-    line = make_line(max_time=60.0, response_header_timeout=5.0)
-    line.post(b"1")
-    # Drop by drop is late, too.
-    for byte in b"HTTP":
-        line.time.advance(1.0)
-        line.peer.send(bytes([byte]))
-        line.arrives()
-        line.turn()
-    line.time.advance(0.9)
-    assert line.closed == []
-    line.time.advance(0.1)
-    assert line.failure == (b"1", Sent.ALL, "no answer within 5 s")
-    assert line.reason is CloseReason.TIMEOUT
 
 
 def test_long_times_are_readable(make_line: MakeLine) -> None:
@@ -542,68 +348,12 @@ def test_a_head_comes_too_late_after_an_answer_in_pieces(make_line: MakeLine, ma
     assert line.failure == (b"2", Sent.ALL, "no answer within 5 s")
 
 
-def test_a_body_may_take_longer_than_the_head(make_line: MakeLine) -> None:
-    line = make_line(max_time=60.0, response_header_timeout=5.0)
-    line.post(b"1")
-    line.peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n")
-    line.until(lambda: head_received(line.machine))
-    line.time.advance(50.0)
-    line.peer.send(b"late")
-    line.until(lambda: line.work.answers)
-    assert line.response.body == b"late"
-
-
-def test_the_wait_for_a_head_begins_when_the_request_is_written(make_line: MakeLine) -> None:
-    line = make_line(tcp_pair(8192), max_time=60.0, response_header_timeout=5.0)
-    line.post(BIG)
-    line.turn()
-    line.time.advance(30.0)
-    line.peer.read_request()
-    line.time.advance(4.9)
-    assert line.closed == []
-    line.time.advance(0.1)
-    assert line.failure == (BIG, Sent.ALL, "no answer within 35 s")
-
-
-def test_idle_for_too_long(make_line: MakeLine) -> None:
-    line = make_line(idle_conn_timeout=90.0)
-    exchange(line)
-    line.time.advance(80.0)
-    exchange(line)
-    line.time.advance(89.9)
-    assert line.closed == []
-    line.time.advance(0.1)
-    assert line.reason is CloseReason.IDLE_TIMEOUT
-    assert line.peer.read_rest() == b""
-
-
 def expecting_line(make_line: MakeLine, **timeouts: float) -> Line:
     line = make_line(work=FakeWork(head=EXPECTING), **timeouts)
     line.post(b"body", b"next")
     assert line.peer.read_request_head() == request_bytes(b"body", EXPECTING)[:-4]
     assert line.peer.has_nothing()
     return line
-
-
-def test_the_body_follows_when_the_server_says_continue(make_line: MakeLine) -> None:
-    line = expecting_line(make_line)
-    line.peer.send(b"HTTP/1.1 100 Continue\r\n\r\n")
-    assert line.peer.read(4) == b"body"
-    line.peer.send(ANSWER)
-    line.until(lambda: line.work.answers)
-    assert line.peer.read_request_head() == request_bytes(b"body", EXPECTING)[:-4]
-
-
-def test_the_body_follows_when_the_server_says_nothing(make_line: MakeLine) -> None:
-    line = expecting_line(make_line, expect_continue_timeout=1.0, max_time=60.0)
-    line.time.advance(0.9)
-    assert line.peer.has_nothing()
-    line.time.advance(0.1)
-    assert line.peer.read(4) == b"body"
-    line.time.advance(58.9)
-    assert line.closed == []
-    line.time.advance(0.1)
-    assert line.failure == (b"body", Sent.ALL, "no answer within 60 s")
 
 
 def test_the_wait_for_continue_of_a_later_exchange(make_line: MakeLine) -> None:
@@ -620,13 +370,6 @@ def test_the_wait_for_continue_of_a_later_exchange(make_line: MakeLine) -> None:
     assert line.peer.read(4) == b"next"
 
 
-def test_max_time_is_shorter_than_the_wait_for_continue(make_line: MakeLine) -> None:
-    line = expecting_line(make_line, expect_continue_timeout=5.0, max_time=2.0)
-    line.time.advance(2.0)
-    assert line.failure == (b"body", Sent.REFUSED, "no answer within 2 s")
-    assert line.peer.read_rest() == b""
-
-
 def test_the_server_refuses_before_the_body(make_line: MakeLine) -> None:
     line = expecting_line(make_line)
     line.peer.send(b"HTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\n\r\n")
@@ -634,13 +377,6 @@ def test_the_server_refuses_before_the_body(make_line: MakeLine) -> None:
     assert line.response.status == 417
     assert line.reason is CloseReason.EARLY_ANSWER
     assert line.peer.read_rest() == b""
-
-
-def test_the_connection_ends_before_the_body(make_line: MakeLine) -> None:
-    line = expecting_line(make_line)
-    line.peer.finish()
-    line.until_closed()
-    assert line.failure == (b"body", Sent.REFUSED, "the server closed the connection")
 
 
 BIG_HEAD = dataclasses.replace(EXPECTING, fields=((b"X-Big", b"x" * 1_000_000),))
@@ -697,56 +433,12 @@ def test_a_server_that_wants_tls(line: Line, server_tls: ssl.SSLContext) -> None
     assert line.reason in (CloseReason.RESET, CloseReason.SERVER_CLOSED, CloseReason.PROTOCOL_ERROR)
 
 
-def test_keep_alive_switched_off(make_line: MakeLine) -> None:
-    line = make_line(work=FakeWork(head=dataclasses.replace(HEAD, close=True)))
-    line.post(b"1", b"2")
-    assert b"Connection: close\r\n" in line.peer.read_request()
-    line.peer.send(ANSWER)
-    line.until_closed()
-    assert line.reason is CloseReason.KEEPALIVE_OFF
-    assert line.response.status == 201
-    assert line.work.waiting == 1
-    assert line.peer.read_rest() == b""
-
-
 def test_the_server_announces_the_end(line: Line) -> None:
     line.post(b"1", b"2")
     line.peer.send(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
     line.until_closed()
     assert line.reason is CloseReason.SERVER_ANNOUNCED
     assert line.work.waiting == 1
-
-
-@plain_and_tls
-@pytest.mark.parametrize("state", ["idle", "busy", "writing"])
-def test_closing_in_every_state(make_line: MakeLine, tls_pair: MakeTlsPair, kind: str, state: str) -> None:
-    line = make_line(pair(kind, tls_pair, 8192))
-    expected: list[tuple[bytes, Sent, str]] = []
-    if state != "idle":
-        body = b"1" if state == "busy" else BIG
-        line.post(body)
-        line.turn()
-        why = "the connection was closed (stopped)"
-        # Over TLS, not one whole record may have been written.
-        sent = Sent.ALL if state == "busy" else Sent.SOME if line.connection.bytes_sent else Sent.NOTHING
-        expected.append((body, sent, why))
-    line.connection.close(CloseReason.STOPPED)
-    line.connection.close(CloseReason.FINISHED)
-    assert line.work.failures == expected
-    assert line.reason is CloseReason.STOPPED
-    # Nothing happens to it any more.
-    line.time.advance(1000.0)
-    line.turn()
-    assert line.closed == [CloseReason.STOPPED]
-
-
-def test_a_closed_connection_cannot_be_woken(line: Line) -> None:
-    line.connection.close(CloseReason.STOPPED)
-    with pytest.raises(
-        RuntimeError,
-        match=r"connection 7 cannot go from ConnectionState\.CLOSED to ConnectionState\.BUSY",
-    ):
-        line.connection.wake(line.time.now)
 
 
 class ClosingWork(FakeWork):
