@@ -14,9 +14,10 @@ import uvloop
 from certificates import Authority
 from net_fakes import FakeWork, ManualTime, descriptors, tcp_pair, turn
 from net_line import Line, MakeLine, MakeTlsPair
+from pool_scene import MakeScene, Scene
 from server_ends import ServerEnd
 
-from livepost.config import Timeouts
+from livepost.config import Limits, Timeouts
 from livepost.net.tls import handshake
 from livepost.wire.machine import Machine
 
@@ -123,3 +124,23 @@ def tls_pair(
         return task.result(), secure
 
     return make
+
+
+@pytest.fixture
+def make_scene(loop: asyncio.AbstractEventLoop, manual_time: ManualTime) -> Iterator[MakeScene]:
+    scenes = []
+
+    def make(**limits: Any) -> Scene:
+        scenes.append(Scene(loop, manual_time, Limits(**limits)))
+        return scenes[-1]
+
+    yield make
+    for scene in scenes:
+        scene.close()
+        for peer in scene.peers:
+            peer.close()
+
+
+@pytest.fixture
+def scene(make_scene: MakeScene) -> Scene:
+    return make_scene(max_conns_per_host=8)

@@ -396,14 +396,20 @@ def test_more_streams_are_used_at_once(make_line: MakeLine) -> None:
     assert line.changed == [4]
 
 
-def test_streams_again_after_there_were_none(line: Line) -> None:
+@pytest.mark.parametrize("has_answered", [True, False])
+def test_streams_again_after_there_were_none(line: Line, has_answered: bool) -> None:
+    if has_answered:
+        line.post(b"0")
+        line.serve(1)
+        line.answer()
     line.say(end_of(line).change({STREAMS: 0}))
     line.serve()
     assert (state(line), line.connection.spare) == (ConnectionState.IDLE, 0)
     line.work.add(b"1")
     line.say(end_of(line).change({STREAMS: 1}))
-    line.serve(1)
-    assert line.changed == [0, 1]
+    line.serve(1 + has_answered)
+    # A new connection would be no better off where there were none from the beginning.
+    assert line.changed == [0 if has_answered else 2**31, 1]
 
 
 def test_never_any_room(make_line: MakeLine) -> None:

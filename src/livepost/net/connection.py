@@ -198,7 +198,10 @@ class Connection:
             self.requests_limit = self.worn_at = NEVER
             return
         self.requests_limit = limit
-        self.worn_at = limit - max(limit // 50, 3 * min(self._machine.capacity, limit // 10))
+        self.worn_at = self._worn_with(limit)
+
+    def _worn_with(self, limit: int) -> int:
+        return limit - max(limit // 50, 3 * min(self._machine.capacity, limit // 10))
 
     def close(self, reason: CloseReason) -> None:
         """Close now; whatever is open fails with what was sent of it."""

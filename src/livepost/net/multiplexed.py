@@ -31,6 +31,9 @@ TESTED_AFTER_SECONDS = 4.0
 SECONDS_BETWEEN_PINGS = 30.0
 PING_TIMEOUT_SECONDS = 5.0
 
+_ENOUGH = 2**31
+"""A capacity that asks for no other connection."""
+
 _IDLE = ConnectionState.IDLE
 _TESTING = ConnectionState.TESTING
 _BUSY = ConnectionState.BUSY
@@ -82,7 +85,10 @@ class MultiplexedConnection(Connection):
         if machine.closing is CloseReason.KEEPALIVE_OFF:
             # It was meant to carry one.
             return 1
-        return 0 if self.is_worn or machine.closing is not None else machine.capacity
+        if self.is_worn or machine.closing is not None:
+            return 0
+        # A server that gives no streams at first is waited for: another connection would be no better off.
+        return machine.capacity or (0 if self.has_answered else _ENOUGH)
 
     @property
     def has_outlived_limit(self) -> bool:
@@ -120,26 +126,26 @@ class MultiplexedConnection(Connection):
             self._shared.poller.offer((self,))
 
     def take_in(self, mask: int, settled: list[Event], now: float) -> bool:
+        had_room = self._machine.room > 0
         is_ready = super().take_in(mask, settled, now)
         if self.state is _CLOSED:
             return False
-        had_capacity = self._known_capacity
         self._note_capacity()
         if self.has_outlived_limit:
             self._on_changed(self)
         if is_ready and not self.room:
             self._go_on(now)
         elif not is_ready and not mask & LEAVING:
-            is_ready = self._has_become_ready(now, had_capacity=had_capacity > 0)
+            is_ready = self._has_become_ready(now, had_room=had_room)
         return is_ready and self.room > 0
 
-    def _has_become_ready(self, now: float, *, had_capacity: bool) -> bool:
+    def _has_become_ready(self, now: float, *, had_room: bool) -> bool:
         """What kept it from being given work may be over now."""
         machine = self._machine
         if self.state is _TESTING and not machine.ping_open:
             self._deadlines.set(self, now + or_never(self._shared.timeouts.idle_conn_timeout))
             self._enter(_BUSY)
-        elif self.state is _IDLE and machine.room and not had_capacity:
+        elif self.state is _IDLE and machine.room and not had_room:
             self._enter(_BUSY)
         return self.state is _BUSY and self._unsent is None
 
@@ -158,6 +164,8 @@ class MultiplexedConnection(Connection):
         capacity = self.capacity
         if capacity != self._known_capacity:
             self._known_capacity = capacity
+            if capacity and self.requests_limit != NEVER:
+                self.worn_at = self._worn_with(int(self.requests_limit))
             self._on_changed(self)
 
     def carry(self, exchanges: list[Exchange], now: float) -> None:
