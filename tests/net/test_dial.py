@@ -460,17 +460,7 @@ def test_a_unix_socket(loop: Loop, tmp_path: Path, attempts: list[str]) -> None:
 
 
 def test_tls_over_a_unix_socket(loop: Loop, tmp_path: Path, authority: Authority) -> None:
-    async def spoken_with(dialer: Dialer, peer: ScriptedPeer) -> HttpVersion:
-    """Dial, see that it is accepted, and hang up."""
-    before = peer.connections
-    dialed = await dialer.dial()
-    while peer.connections == before:
-        await asyncio.sleep(0)
-    dialed.socket.close()
-    return dialed.http_version
-
-
-async def wait(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> None:
+    async def wait(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> None:
         await reader.read()
 
     async def main() -> None:
