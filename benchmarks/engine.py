@@ -138,10 +138,11 @@ def deliver(items: list[Record | Rejection]) -> float:
             cast(socket.socket, StandInSocket(descriptor)),
             Http1Machine(),
             shared,
-            on_idle=lambda connection: None,
+            on_hungry=lambda connection: None,
+            on_changed=lambda connection: None,
             on_closed=lambda connection, reason: None,
         )
-        connection.wake()
+        connection.wake(monotonic())
         poller._round([], {descriptor: connection})
         poller._epoll.poll(0)
     news = poller._epoll.poll(0) or poller._epoll.poll(0)

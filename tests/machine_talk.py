@@ -11,7 +11,7 @@ from __future__ import annotations
 from livepost.events import CloseReason
 from livepost.model import Sent
 from livepost.wire.http1 import Http1Machine
-from livepost.wire.machine import Answered, Event, Failed
+from livepost.wire.machine import Answered, Event, Failed, Machine, Stage
 from livepost.wire.message import Exchange, RequestHead, Response
 
 State = tuple[int, int, bool, CloseReason | None]
@@ -36,6 +36,11 @@ UNTIL_CLOSE = b"HTTP/1.1 200 OK\r\n\r\n"
 
 def answer(*fields: bytes, body: bytes = b"", version: bytes = b"1.1", status: int = 200) -> bytes:
     return b"\r\n".join((b"HTTP/%b %d Any" % (version, status), *fields, b"", body))
+
+
+def head_received(machine: Machine) -> bool:
+    """The final response head of the oldest open exchange has come."""
+    return next((stage for _, stage in machine.waiting()), None) is Stage.ANSWERING
 
 
 IDLE: State = (1, 0, False, None)
@@ -101,4 +106,4 @@ class Talk:
     def state(self) -> State:
         """Room, open exchanges, whether the final head has come, why it closes."""
         machine = self.machine
-        return machine.room, machine.open_exchanges, machine.head_received, machine.closing
+        return machine.room, machine.open_exchanges, head_received(machine), machine.closing

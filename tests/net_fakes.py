@@ -120,6 +120,9 @@ class FakeWork:
 
     def pull(self, limit: int, now: float) -> list[Exchange]:
         pulled = [self._ready.popleft() for _ in range(min(limit, len(self._ready)))]
+        for exchange in pulled:
+            exchange.attempts += 1
+            exchange.sent_at = now
         self.pulled += pulled
         return pulled
 
@@ -207,6 +210,17 @@ class Peer:
                 self._read_more()
         except EOFError:
             return self.read(len(self._unread))
+
+    def read_some(self) -> bytes:
+        """What is there now, which may be nothing."""
+        self.has_some()
+        return self.read(len(self._unread))
+
+    def has_some(self) -> bool:
+        """Something has come that was not read; an end is nothing."""
+        with contextlib.suppress(*_NOT_NOW):
+            self._unread += self.sock.recv(1 << 20)
+        return bool(self._unread)
 
     def has_nothing(self) -> bool:
         """Nothing has come, not even an end."""

@@ -60,6 +60,7 @@ def test_the_defaults_are_the_documented_ones() -> None:
         "idempotency_key": None,
         "idempotency_key_format": "quoted",
         "at_least_once": False,
+        "max_in_doubt": 100,
     }
     assert dataclasses.asdict(options.pace) == {
         "rate": None,

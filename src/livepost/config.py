@@ -36,7 +36,13 @@ class RequestOptions:
 class Limits:
     """How many connections there are: Go's Transport knobs under Python names."""
 
-    max_conns_per_host: int = option(64, "--connections", metavar="N", help="most connections at a time")
+    max_conns_per_host: int = option(
+        64,
+        "--connections",
+        metavar="N",
+        help="most connections at a time; over HTTP/2, where one carries many requests, as few as carry so "
+        "many requests",
+    )
     max_idle_conns_per_host: int | None = option(
         None,
         "--max-idle",
@@ -136,7 +142,13 @@ class RouteOptions:
     http1_1: bool = option(
         False,
         "--http1.1",
-        help="insist on HTTP/1.1 in the TLS handshake (no other version is spoken yet)",
+        help="speak HTTP/1.1 only (default: over TLS, HTTP/2 where the server offers it)",
+    )
+    http2_prior_knowledge: bool = option(
+        False,
+        "--http2-prior-knowledge",
+        help="speak HTTP/2 also without TLS, or over TLS where the server does not say what it speaks (if it "
+        "answers in HTTP/1.1, that is spoken)",
     )
     proxy: str | None = option(
         None,
@@ -205,6 +217,10 @@ class DeliveryOptions:
 
     def __post_init__(self) -> None:
         at_least(1, max_response_bytes=self.max_response_bytes)
+        if self.route.http1_1 and self.route.http2_prior_knowledge:
+            raise ConfigurationError(
+                "--http1.1 and --http2-prior-knowledge exclude each other", "give one of them"
+            )
         if self.route.unix_socket is not None and self.route.proxy:
             raise ConfigurationError("--unix-socket and --proxy exclude each other", "give one of them")
 

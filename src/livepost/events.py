@@ -27,6 +27,8 @@ class CloseReason(enum.Enum):
     """Ours: keep-alive is switched off, one request per connection."""
     TIMEOUT = "timeout"
     """Ours: an answer took longer than allowed."""
+    EXHAUSTED = "exhausted"
+    """Ours: it has carried as many requests as HTTP/2 can number, or lost its streams to timeouts."""
     EARLY_ANSWER = "early_answer"
     """Ours: the server answered for good before it had the whole request."""
     PROTOCOL_ERROR = "protocol_error"
@@ -34,13 +36,26 @@ class CloseReason(enum.Enum):
     UNSOLICITED = "unsolicited"
     """Ours: the server sent bytes nobody asked for on an idle connection."""
     SERVER_ANNOUNCED = "server_announced"
-    """The server said so in its last answer (`Connection: close`, or HTTP/1.0 without keep-alive)."""
+    """The server said so: `Connection: close`, HTTP/1.0 without keep-alive, or GOAWAY."""
+    SERVER_ERROR = "server_error"
+    """The server gave the connection up with an HTTP/2 error, as if we had broken the protocol."""
+    ENHANCE_YOUR_CALM = "enhance_your_calm"
+    """The server finds that we ask too much of it (the HTTP/2 error of that name)."""
+    HTTP_1_1_REQUIRED = "http_1_1_required"
+    """The server wants HTTP/1.1: it said so, or answered in it."""
     SERVER_IDLE = "server_idle"
     """The server closed it while it was idle."""
     SERVER_CLOSED = "server_closed"
     """The server closed it with a request open."""
     RESET = "reset"
     """The connection broke: reset, unreachable, or a TLS failure."""
+
+
+class HttpVersion(enum.Enum):
+    """What is spoken on a connection, by its name in ALPN."""
+
+    HTTP_1_1 = "http/1.1"
+    HTTP_2 = "h2"
 
 
 class ConnectionOpened(msgspec.Struct, frozen=True):
@@ -53,6 +68,7 @@ class ConnectionOpened(msgspec.Struct, frozen=True):
     """From the start of the dial (name look-up included) until it could carry a request."""
     tls_version: str | None = None
     tls_resumed: bool = False
+    http_version: HttpVersion = HttpVersion.HTTP_1_1
 
 
 class ConnectionClosed(msgspec.Struct, frozen=True):
@@ -63,6 +79,7 @@ class ConnectionClosed(msgspec.Struct, frozen=True):
     requests: int
     bytes_sent: int
     bytes_received: int
+    http_version: HttpVersion = HttpVersion.HTTP_1_1
 
 
 class ConnectionObserver(Protocol):

@@ -75,8 +75,17 @@ class RetryOptions:
         help="every request is safe to repeat: rather deliver a record twice than leave it in doubt",
     )
 
+    max_in_doubt: int = option(
+        100,
+        "--max-in-doubt",
+        metavar="N",
+        help="most requests open on one HTTP/2 connection where they are not safe to repeat: so many are in "
+        "doubt if it breaks",
+    )
+
     def __post_init__(self) -> None:
         at_least(0, retry=self.retry)
+        at_least(1, max_in_doubt=self.max_in_doubt)
         positive(retry_max_time=self.retry_max_time)
         if self.idempotency_key_format not in ("quoted", "raw"):
             raise ConfigurationError(

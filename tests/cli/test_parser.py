@@ -56,13 +56,13 @@ def test_every_field_can_be_given() -> None:
         *("--connect-timeout", "1", "-m", "500ms", "--idle-timeout", "2m", "--tls-handshake-timeout", "4s"),
         *("--response-header-timeout", "5", "--expect-continue-timeout", "6"),
         *("-k", "--cacert", "ca", "--cert", "cert", "--key", "key"),
-        *("--http1.1", "-x", "http://p", "--unix-socket", "sock"),
+        *("--http1.1", "--http2-prior-knowledge", "-x", "http://p", "--unix-socket", "sock"),
         *("--resolve", "h:1:::1", "--resolve", "h:2:1.2.3.4"),
         *("--max-record-bytes", "1M", "--input-format", "json"),
         *("-o", "out", "--json", "--progress", "none"),
         *("--success-on", "304", "--reject-on", "503", "--retry-on", "5xx", "-L"),
         *("--retry", "3", "--retry-max-time", "5m", "--idempotency-key=X-Key", "--at-least-once"),
-        *("--idempotency-key-format", "raw"),
+        *("--idempotency-key-format", "raw", "--max-in-doubt", "9"),
         *("--rate", "10/s", "--max-retry-after", "1m", "--give-up-after", "none", "--start-timeout", "1m"),
         *("--order-key", "/id", "--on-key-failure", "skip"),
     ]
@@ -70,11 +70,13 @@ def test_every_field_can_be_given() -> None:
     assert options(Limits, *every) == Limits(7, 3, None, True)
     assert options(Timeouts, *every) == Timeouts(1.0, 0.5, 120.0, 4.0, 5.0, 6.0)
     assert options(TlsOptions, *every) == TlsOptions(True, "ca", "cert", "key")
-    assert options(RouteOptions, *every) == RouteOptions(True, "http://p", "sock", ("h:1:::1", "h:2:1.2.3.4"))
+    assert options(RouteOptions, *every) == RouteOptions(
+        True, True, "http://p", "sock", ("h:1:::1", "h:2:1.2.3.4")
+    )
     assert options(InputOptions, *every) == InputOptions(1048576, "json")
     assert options(ShowOptions, *every) == ShowOptions("out", True, "none")
     assert options(OutcomeOptions, *every) == OutcomeOptions("304", "503", "5xx", True)
-    assert options(RetryOptions, *every) == RetryOptions(3, 300.0, "X-Key", "raw", True)
+    assert options(RetryOptions, *every) == RetryOptions(3, 300.0, "X-Key", "raw", True, 9)
     assert options(PaceOptions, *every) == PaceOptions("10/s", 60.0, None, 60.0)
     assert options(OrderOptions, *every) == OrderOptions(False, "/id", "skip")
     assert options(OrderOptions, "--ordered") == OrderOptions(ordered=True)
@@ -193,7 +195,7 @@ def test_the_help_tells_the_defaults(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = " ".join(help_text(monkeypatch, capsys, 80).split())
-    assert "most connections at a time (default: 64)" in words
+    assert "as few as carry so many requests (default: 64)" in words
     assert "the end of its answer (default: 60 s)" in words
     assert "(default: 16 MiB)" in words
     assert "request method (default: POST)" in words

@@ -46,6 +46,8 @@ def test_the_summary_has_the_documented_schema(server: PracticeServer, users: Pa
         "retries": {},
         "connections": {
             "opened": int,
+            "protocols": {"h2": int, "http/1.1": int},
+            "streams": int,
             "tls_full": int,
             "tls_resumed": int,
             "reused": int,

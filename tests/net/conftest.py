@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import socket
+import ssl
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import uvloop
 from certificates import Authority
-from net_fakes import ManualTime, descriptors
+from net_fakes import FakeWork, ManualTime, descriptors, tcp_pair, turn
+from net_line import Line, MakeLine, MakeTlsPair
+from pool_scene import MakeScene, Scene
+from server_ends import ServerEnd
+
+from livepost.config import Limits, Timeouts
+from livepost.net.tls import handshake
+from livepost.wire.machine import Machine
 
 
 @pytest.fixture
@@ -55,3 +64,83 @@ def one_system_authority(stranger: Authority, monkeypatch: pytest.MonkeyPatch) -
 @pytest.fixture
 def manual_time() -> ManualTime:
     return ManualTime()
+
+
+@pytest.fixture
+def make_line(loop: asyncio.AbstractEventLoop, manual_time: ManualTime) -> Iterator[MakeLine]:
+    """Makes lines, which are finished at the end."""
+    lines: list[Line] = []
+
+    def make(
+        sockets: tuple[socket.socket, socket.socket] | None = None,
+        *,
+        work: FakeWork | None = None,
+        end: ServerEnd | None = None,
+        machine: Machine | None = None,
+        **timeouts: float | None,
+    ) -> Line:
+        limits = Timeouts(**timeouts)
+        line = Line(loop, manual_time, sockets or tcp_pair(), limits, work or FakeWork(), end, machine)
+        lines.append(line)
+        return line
+
+    yield make
+    for line in lines:
+        line.finish()
+
+
+@pytest.fixture
+def line(make_line: MakeLine) -> Line:
+    """A plain one, for HTTP/1.1."""
+    return make_line()
+
+
+@pytest.fixture
+def tls_pair(
+    loop: asyncio.AbstractEventLoop, client_tls: ssl.SSLContext, server_tls: ssl.SSLContext
+) -> MakeTlsPair:
+    """Both ends of a TLS connection; the server's end may leave the end of its handshake for later.
+
+    That is when it sends its session tickets.
+    """
+
+    def make(
+        buffer_bytes: int | None = None, *, finish: bool = True, server: ssl.SSLContext = server_tls
+    ) -> tuple[ssl.SSLSocket, ssl.SSLSocket]:
+        ours, theirs = tcp_pair(buffer_bytes)
+        secure = server.wrap_socket(
+            theirs, server_side=True, do_handshake_on_connect=False, suppress_ragged_eofs=False
+        )
+        task = loop.create_task(handshake(ours, client_tls, "localhost"))
+        server_done = False
+        while not task.done() or (finish and not server_done):
+            turn(loop)
+            if not server_done and not (task.done() and not finish):
+                try:
+                    secure.do_handshake()
+                    server_done = True
+                except ssl.SSLWantReadError:
+                    pass
+        return task.result(), secure
+
+    return make
+
+
+@pytest.fixture
+def make_scene(loop: asyncio.AbstractEventLoop, manual_time: ManualTime) -> Iterator[MakeScene]:
+    scenes = []
+
+    def make(**limits: Any) -> Scene:
+        scenes.append(Scene(loop, manual_time, Limits(**limits)))
+        return scenes[-1]
+
+    yield make
+    for scene in scenes:
+        scene.close()
+        for peer in scene.peers:
+            peer.close()
+
+
+@pytest.fixture
+def scene(make_scene: MakeScene) -> Scene:
+    return make_scene(max_conns_per_host=8)

@@ -1,25 +1,21 @@
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import dataclasses
-import select
 import socket
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from certificates import Authority
-from net_fakes import ANSWER, HEAD, FakeWork, ManualTime, Peer, RecordingObserver, tcp_pair, turn, turn_until
+from machine_talk import head_received
+from net_fakes import ANSWER, HEAD, FakeWork, tcp_pair
+from net_line import Line, MakeLine, MakeTlsPair, pair
 
-from livepost.config import Timeouts
 from livepost.events import CloseReason, ConnectionClosed
 from livepost.model import Sent
-from livepost.net.connection import Connection, ConnectionState, Surroundings
-from livepost.net.deadlines import Deadlines
-from livepost.net.poller import Poller
-from livepost.net.tls import handshake
+from livepost.net.connection import ConnectionState
 from livepost.wire.http1 import Http1Machine
 from livepost.wire.message import Exchange, RequestHead, Response
 
@@ -37,177 +33,13 @@ def request_bytes(body: bytes, head: RequestHead = HEAD) -> bytes:
     return head_bytes + machine.take_output()
 
 
-class Line:
-    """A connection, its surroundings, and the server's end of it."""
-
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        time: ManualTime,
-        ours: socket.socket,
-        theirs: socket.socket,
-        timeouts: Timeouts,
-        work: FakeWork,
-    ) -> None:
-        self.loop = loop
-        self.time = time
-        self.ours = ours
-        self.work = work
-        self.peer = Peer(theirs, self.turn)
-        self.observer = RecordingObserver()
-        self.idled = 0
-        self.closed: list[CloseReason] = []
-        self.machine = Http1Machine()
-        self.poller = Poller(work, time, loop)
-        self.connection = Connection(
-            7,
-            ours,
-            self.machine,
-            Surroundings(work, timeouts, Deadlines(time, time.call_later), time, self.poller, self.observer),
-            on_idle=self._on_idle,
-            on_closed=self._on_closed,
-        )
-
-    def _on_idle(self, connection: Connection) -> None:
-        assert connection is self.connection
-        assert connection.state is ConnectionState.IDLE
-        self.idled += 1
-
-    def _on_closed(self, connection: Connection, reason: CloseReason) -> None:
-        assert connection is self.connection
-        assert connection.state is ConnectionState.CLOSED
-        self.closed.append(reason)
-
-    def turn(self) -> None:
-        turn(self.loop)
-
-    def until(self, happened: Callable[[], object]) -> None:
-        turn_until(self.loop, happened)
-
-    def until_closed(self) -> None:
-        self.until(lambda: self.closed)
-
-    def arrives(self) -> None:
-        """Until what the server did last is known to this side's kernel, but not to the event loop."""
-        readable, _, _ = select.select([self.ours], [], [], 5.0)
-        assert readable
-
-    def arrives_at_the_server(self) -> None:
-        """Until what was written is known to the kernel of the other side."""
-        readable, _, _ = select.select([self.peer.sock], [], [], 5.0)
-        assert readable
-
-    def post(self, *bodies: bytes) -> None:
-        """Work arrives."""
-        self.work.add(*bodies)
-        self.offer()
-
-    def offer(self) -> None:
-        """The connection, idle so far, is offered work."""
-        self.connection.wake()
-        self.poller.offer((self.connection,))
-
-    def exchange(self, body: bytes = b"{}") -> None:
-        """One request and its answer."""
-        self.post(body)
-        assert self.peer.read_request() == request_bytes(body)
-        answers = len(self.work.answers)
-        self.peer.send(ANSWER)
-        self.until(lambda: len(self.work.answers) > answers)
-
-    @property
-    def reason(self) -> CloseReason:
-        """Why the connection was closed: once."""
-        (event,) = self.observer.closed
-        assert self.closed == [event.reason]
-        return event.reason
-
-    @property
-    def failure(self) -> tuple[bytes, Sent, str]:
-        """The only failure."""
-        assert self.work.answers == []
-        (failure,) = self.work.failures
-        return failure
-
-    @property
-    def response(self) -> Response:
-        """The only answer."""
-        assert self.work.failures == []
-        ((_, response),) = self.work.answers
-        return response
-
-
-MakeLine = Callable[..., Line]
-
-
-@pytest.fixture
-def make_line(loop: asyncio.AbstractEventLoop, manual_time: ManualTime) -> Iterator[MakeLine]:
-    lines: list[Line] = []
-
-    def make(
-        sockets: tuple[socket.socket, socket.socket] | None = None,
-        *,
-        work: FakeWork | None = None,
-        **timeouts: float | None,
-    ) -> Line:
-        limits = Timeouts(**timeouts)
-        line = Line(loop, manual_time, *(sockets or tcp_pair()), limits, work or FakeWork())
-        lines.append(line)
-        return line
-
-    yield make
-    for line in lines:
-        line.peer.close()
-        line.connection.close(CloseReason.FINISHED)
-        line.connection.close(CloseReason.STOPPED)
-        line.poller.close()
-        assert len(line.closed) == 1
-        assert line.reason is line.closed[0]
-        assert line.ours.fileno() == -1
-        assert len(line.work.pulled) == len(line.work.answers) + len(line.work.failures)
-
-
-@pytest.fixture
-def line(make_line: MakeLine) -> Line:
-    return make_line()
-
-
-MakeTlsPair = Callable[..., tuple[ssl.SSLSocket, ssl.SSLSocket]]
-
-
-@pytest.fixture
-def tls_pair(
-    loop: asyncio.AbstractEventLoop, client_tls: ssl.SSLContext, server_tls: ssl.SSLContext
-) -> MakeTlsPair:
-    """Both ends of a TLS connection; the server's end may leave the end of its handshake for later.
-
-    That is when it sends its session tickets.
-    """
-
-    def make(
-        buffer_bytes: int | None = None, *, finish: bool = True, server: ssl.SSLContext = server_tls
-    ) -> tuple[ssl.SSLSocket, ssl.SSLSocket]:
-        ours, theirs = tcp_pair(buffer_bytes)
-        secure = server.wrap_socket(
-            theirs, server_side=True, do_handshake_on_connect=False, suppress_ragged_eofs=False
-        )
-        task = loop.create_task(handshake(ours, client_tls, "localhost"))
-        server_done = False
-        while not task.done() or (finish and not server_done):
-            turn(loop)
-            if not server_done and not (task.done() and not finish):
-                try:
-                    secure.do_handshake()
-                    server_done = True
-                except ssl.SSLWantReadError:
-                    pass
-        return task.result(), secure
-
-    return make
-
-
-def pair(kind: str, tls_pair: MakeTlsPair, buffer_bytes: int | None = None) -> Any:
-    return tcp_pair(buffer_bytes) if kind == "plain" else tls_pair(buffer_bytes)
+def exchange(line: Line, body: bytes = b"{}") -> None:
+    """One request and its answer."""
+    line.post(body)
+    assert line.peer.read_request() == request_bytes(body)
+    answers = len(line.work.answers)
+    line.peer.send(ANSWER)
+    line.until(lambda: len(line.work.answers) > answers)
 
 
 plain_and_tls = pytest.mark.parametrize("kind", ["plain", "tls"])
@@ -235,59 +67,6 @@ def test_one_exchange_byte_by_byte(make_line: MakeLine, tls_pair: MakeTlsPair, k
     assert line.peer.read_rest() == b""
 
 
-def test_what_an_exchange_is_told_of_its_way(line: Line) -> None:
-    line.exchange()
-    line.exchange()
-    first, second = line.work.pulled
-    assert line.work.causes == [None, None]
-    assert (first.connection, first.request_on_connection) == (7, 1)
-    assert (second.connection, second.request_on_connection) == (7, 2)
-    # Tried again, it is told anew.
-    line.work.put_back(first)
-    line.offer()
-    assert (first.connection, first.request_on_connection) == (7, 3)
-
-
-def test_the_next_request_is_written_in_the_turn_in_which_an_answer_is_read(line: Line) -> None:
-    line.post(b"1", b"2")
-    assert line.peer.read_request() == request_bytes(b"1")
-    line.peer.send(ANSWER)
-    line.until(lambda: line.work.answers)
-    assert line.peer.sock.recv(1000) == request_bytes(b"2")
-    assert line.idled == 0
-
-
-def test_without_work_an_offer_leaves_it_idle(line: Line) -> None:
-    line.offer()
-    assert line.connection.state is ConnectionState.IDLE
-    assert line.idled == 1
-    assert line.peer.has_nothing()
-
-
-@plain_and_tls
-@pytest.mark.parametrize("seen_by", ["loop", "offer"])
-def test_the_server_closes_while_idle(
-    make_line: MakeLine, tls_pair: MakeTlsPair, kind: str, seen_by: str
-) -> None:
-    line = make_line(pair(kind, tls_pair))
-    line.exchange()
-    if kind == "tls":
-        line.peer.say_goodbye()
-    finish_tcp(line)
-    see(line, seen_by)
-    assert line.reason is CloseReason.SERVER_IDLE
-    # Not a byte of the request was written, nor was it taken from the schedule.
-    assert line.work.waiting == (1 if seen_by == "offer" else 0)
-    assert len(line.work.pulled) == 1
-    assert line.work.failures == []
-    assert line.observer.closed[0].bytes_sent == len(request_bytes(b"{}"))
-
-
-def finish_tcp(line: Line) -> None:
-    """FIN, under a TLS connection as well."""
-    socket.socket.shutdown(line.peer.sock, socket.SHUT_WR)
-
-
 def see(line: Line, seen_by: str) -> None:
     """The event loop gets a turn, or work is offered before it does."""
     line.arrives()
@@ -296,16 +75,6 @@ def see(line: Line, seen_by: str) -> None:
         assert line.closed
     else:
         line.until_closed()
-
-
-@pytest.mark.parametrize("seen_by", ["loop", "offer"])
-def test_a_reset_while_idle(line: Line, seen_by: str) -> None:
-    line.exchange()
-    line.peer.reset()
-    see(line, seen_by)
-    assert line.reason is CloseReason.RESET
-    assert line.work.failures == []
-    assert len(line.work.pulled) == 1
 
 
 @plain_and_tls
@@ -322,7 +91,7 @@ def test_bytes_nobody_asked_for(
     make_line: MakeLine, tls_pair: MakeTlsPair, kind: str, seen_by: str, data: bytes, reason: CloseReason
 ) -> None:
     line = make_line(pair(kind, tls_pair))
-    line.exchange()
+    exchange(line)
     line.peer.send(data)
     see(line, seen_by)
     assert line.reason is reason
@@ -345,35 +114,6 @@ def test_bytes_after_an_answer(line: Line) -> None:
     assert line.reason is CloseReason.UNSOLICITED
     assert line.response.status == 201
     assert line.work.waiting == 1
-
-
-@plain_and_tls
-def test_a_big_request_to_a_slow_reader(make_line: MakeLine, tls_pair: MakeTlsPair, kind: str) -> None:
-    line = make_line(pair(kind, tls_pair, 8192))
-    line.post(BIG, b"next")
-    line.turn()
-    assert 0 <= line.connection.bytes_sent < len(BIG) / 2
-    assert line.peer.read_request() == request_bytes(BIG)
-    assert line.connection.bytes_sent == len(request_bytes(BIG))
-    # A writer left registered would spin.
-    assert not line.loop.remove_writer(line.ours.fileno())
-    line.peer.send(ANSWER)
-    line.until(lambda: line.work.answers)
-    assert line.peer.read_request() == request_bytes(b"next")
-
-
-@plain_and_tls
-def test_a_big_answer(make_line: MakeLine, tls_pair: MakeTlsPair, kind: str) -> None:
-    """Over TLS it comes in many records, and no byte may be left in OpenSSL when the last has come."""
-    line = make_line(pair(kind, tls_pair))
-    line.post(b"1")
-    line.peer.read_request()
-    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 250000\r\n\r\n" + BIG[:250_000]
-    line.peer.send_all(answer)
-    line.until(lambda: line.work.answers)
-    assert line.response.body == BIG[:250_000]
-    assert line.connection.bytes_received == len(answer)
-    assert line.connection.state is ConnectionState.IDLE
 
 
 @plain_and_tls
@@ -429,15 +169,6 @@ def test_a_reset_while_writing(make_line: MakeLine) -> None:
     assert line.reason is CloseReason.RESET
 
 
-def test_a_reset_instead_of_an_answer(line: Line) -> None:
-    line.post(b"1")
-    line.peer.read_request()
-    line.peer.reset()
-    line.until_closed()
-    assert line.failure == (b"1", Sent.ALL, "connection reset by peer")
-    assert line.reason is CloseReason.RESET
-
-
 def test_not_one_byte_could_be_written(make_line: MakeLine) -> None:
     ours, theirs = tcp_pair(8192)
     with contextlib.suppress(BlockingIOError):
@@ -451,28 +182,6 @@ def test_not_one_byte_could_be_written(make_line: MakeLine) -> None:
     assert line.observer.closed[0].bytes_sent == 0
 
 
-def test_an_end_instead_of_an_answer(line: Line) -> None:
-    line.exchange(b"1")
-    line.work.forget()
-    line.post(b"2")
-    line.peer.read_request()
-    line.peer.finish()
-    line.until_closed()
-    assert line.failure == (b"2", Sent.ALL, "the server closed the connection")
-    assert line.reason is CloseReason.SERVER_CLOSED
-
-
-def test_an_end_while_writing(make_line: MakeLine) -> None:
-    line = make_line(tcp_pair(8192))
-    line.post(BIG)
-    line.peer.finish()
-    line.until_closed()
-    assert line.failure == (BIG, Sent.SOME, "the server closed the connection")
-    assert line.reason is CloseReason.SERVER_CLOSED
-    # What the kernel had taken arrives, and nothing else.
-    assert len(line.peer.read_rest()) == line.observer.closed[0].bytes_sent
-
-
 @plain_and_tls
 def test_an_answer_and_an_unannounced_end(make_line: MakeLine, tls_pair: MakeTlsPair, kind: str) -> None:
     """Many servers close after an answer without saying so; the next exchange must not be lost to that."""
@@ -482,7 +191,7 @@ def test_an_answer_and_an_unannounced_end(make_line: MakeLine, tls_pair: MakeTls
     line.peer.send(ANSWER)
     if kind == "tls":
         line.peer.say_goodbye()
-    finish_tcp(line)
+    line.finish_tcp()
     line.arrives()
     line.until_closed()
     assert line.response.status == 201
@@ -501,18 +210,6 @@ def test_an_end_in_the_head_of_an_answer(line: Line, partial: bytes) -> None:
     assert line.failure == (b"1", Sent.ALL, "the server closed the connection")
     assert line.reason is CloseReason.SERVER_CLOSED
     assert line.observer.closed[0].bytes_received == len(partial)
-
-
-@pytest.mark.parametrize(
-    "head", [b"Content-Length: 9\r\n\r\nhalf", b"Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n"]
-)
-def test_an_end_in_the_body_of_an_answer(line: Line, head: bytes) -> None:
-    line.post(b"1")
-    line.peer.send(b"HTTP/1.1 200 OK\r\n" + head)
-    line.peer.finish()
-    line.until_closed()
-    assert (line.response.status, line.response.body, line.response.complete) == (200, b"half", False)
-    assert line.reason is CloseReason.SERVER_CLOSED
 
 
 @pytest.mark.parametrize(
@@ -535,7 +232,7 @@ def test_a_body_that_runs_until_the_end(
     if goodbye:
         line.peer.say_goodbye()
     else:
-        finish_tcp(line)
+        line.finish_tcp()
     line.until_closed()
     assert (line.response.body, line.response.complete) == (b"all of it?", complete)
     assert line.reason is reason
@@ -545,7 +242,7 @@ def test_tls_ends_without_a_goodbye(make_line: MakeLine, tls_pair: MakeTlsPair) 
     line = make_line(tls_pair())
     line.post(b"1")
     line.peer.read_request()
-    finish_tcp(line)
+    line.finish_tcp()
     line.until_closed()
     assert line.failure == (b"1", Sent.ALL, "the connection ended without a TLS close")
     assert line.reason is CloseReason.SERVER_CLOSED
@@ -554,18 +251,18 @@ def test_tls_ends_without_a_goodbye(make_line: MakeLine, tls_pair: MakeTlsPair) 
 @pytest.mark.parametrize("goodbye", [True, False])
 def test_tls_ends_while_idle(make_line: MakeLine, tls_pair: MakeTlsPair, goodbye: bool) -> None:
     line = make_line(tls_pair())
-    line.exchange()
+    exchange(line)
     if goodbye:
         line.peer.say_goodbye()
     else:
-        finish_tcp(line)
+        line.finish_tcp()
     line.until_closed()
     assert line.reason is CloseReason.SERVER_IDLE
 
 
 def test_we_say_goodbye_over_tls(make_line: MakeLine, tls_pair: MakeTlsPair) -> None:
     line = make_line(tls_pair())
-    line.exchange()
+    exchange(line)
     line.connection.close(CloseReason.FINISHED)
     # Without it, this would be an SSLEOFError.
     assert line.peer.read_rest() == b""
@@ -594,7 +291,7 @@ def test_session_tickets_do_not_end_an_idle_connection(
     if seen_by == "loop":
         line.until(lambda: ours.session is not None and ours.session.has_ticket)
         assert line.connection.state is ConnectionState.IDLE
-    line.exchange()
+    exchange(line)
     assert line.closed == []
     assert line.connection.bytes_received == len(ANSWER)
     assert ours.session is not None
@@ -616,22 +313,9 @@ def test_a_server_that_wants_a_client_certificate(
     assert line.reason is CloseReason.RESET
 
 
-def test_no_answer_within_max_time(make_line: MakeLine) -> None:
-    line = make_line(max_time=60.0)
-    line.post(b"1")
-    line.peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nslow")
-    line.until(lambda: line.machine.head_received)
-    line.time.advance(59.9)
-    assert line.closed == []
-    line.time.advance(0.2)
-    assert line.reason is CloseReason.TIMEOUT
-    # What is known of the answer is kept.
-    assert (line.response.status, line.response.complete) == (200, False)
-
-
 def test_nothing_at_all_within_max_time(make_line: MakeLine) -> None:
     line = make_line(max_time=60.0)
-    line.exchange(b"0")
+    exchange(line, b"0")
     line.work.forget()
     line.time.advance(30.0)
     line.post(b"1")
@@ -641,57 +325,6 @@ def test_nothing_at_all_within_max_time(make_line: MakeLine) -> None:
     assert line.failure == (b"1", Sent.ALL, "no answer within 60 s")
     assert line.reason is CloseReason.TIMEOUT
     assert line.work.causes == [None, CloseReason.TIMEOUT]
-
-
-@pytest.mark.parametrize("limits", [{"max_time": 60.0}, {"max_time": None, "response_header_timeout": 60.0}])
-def test_each_exchange_has_its_own_time(make_line: MakeLine, limits: dict[str, float | None]) -> None:
-    line = make_line(**limits)
-    line.post(b"1", b"2")
-    line.time.advance(50.0)
-    line.peer.send(ANSWER)
-    line.until(lambda: line.work.answers)
-    line.work.forget()
-    line.time.advance(59.9)
-    assert line.closed == []
-    line.time.advance(0.1)
-    assert line.failure == (b"2", Sent.ALL, "no answer within 60 s")
-
-
-def test_max_time_includes_writing(make_line: MakeLine) -> None:
-    line = make_line(tcp_pair(8192), max_time=60.0, response_header_timeout=5.0)
-    line.post(BIG)
-    line.turn()
-    line.time.advance(59.9)
-    assert line.closed == []
-    line.time.advance(0.1)
-    assert line.failure == (BIG, Sent.SOME, "no answer within 60 s")
-
-
-def test_no_limits_at_all(make_line: MakeLine) -> None:
-    line = make_line(max_time=None, idle_conn_timeout=None)
-    line.exchange()
-    line.time.advance(1e6)
-    line.exchange()
-    line.post(b"1")
-    line.time.advance(1e6)
-    assert line.closed == []
-    assert line.time.pending == []
-
-
-def test_the_head_of_an_answer_comes_too_late(make_line: MakeLine) -> None:
-    line = make_line(max_time=60.0, response_header_timeout=5.0)
-    line.post(b"1")
-    # Drop by drop is late, too.
-    for byte in b"HTTP":
-        line.time.advance(1.0)
-        line.peer.send(bytes([byte]))
-        line.arrives()
-        line.turn()
-    line.time.advance(0.9)
-    assert line.closed == []
-    line.time.advance(0.1)
-    assert line.failure == (b"1", Sent.ALL, "no answer within 5 s")
-    assert line.reason is CloseReason.TIMEOUT
 
 
 def test_long_times_are_readable(make_line: MakeLine) -> None:
@@ -706,7 +339,7 @@ def test_a_head_comes_too_late_after_an_answer_in_pieces(make_line: MakeLine, ma
     line = make_line(max_time=max_time, response_header_timeout=5.0)
     line.post(b"1", b"2")
     line.peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nin")
-    line.until(lambda: line.machine.head_received)
+    line.until(lambda: head_received(line.machine))
     line.time.advance(1.0)
     line.peer.send(b"2.")
     line.until(lambda: line.work.answers)
@@ -715,68 +348,12 @@ def test_a_head_comes_too_late_after_an_answer_in_pieces(make_line: MakeLine, ma
     assert line.failure == (b"2", Sent.ALL, "no answer within 5 s")
 
 
-def test_a_body_may_take_longer_than_the_head(make_line: MakeLine) -> None:
-    line = make_line(max_time=60.0, response_header_timeout=5.0)
-    line.post(b"1")
-    line.peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n")
-    line.until(lambda: line.machine.head_received)
-    line.time.advance(50.0)
-    line.peer.send(b"late")
-    line.until(lambda: line.work.answers)
-    assert line.response.body == b"late"
-
-
-def test_the_wait_for_a_head_begins_when_the_request_is_written(make_line: MakeLine) -> None:
-    line = make_line(tcp_pair(8192), max_time=60.0, response_header_timeout=5.0)
-    line.post(BIG)
-    line.turn()
-    line.time.advance(30.0)
-    line.peer.read_request()
-    line.time.advance(4.9)
-    assert line.closed == []
-    line.time.advance(0.1)
-    assert line.failure == (BIG, Sent.ALL, "no answer within 35 s")
-
-
-def test_idle_for_too_long(make_line: MakeLine) -> None:
-    line = make_line(idle_conn_timeout=90.0)
-    line.exchange()
-    line.time.advance(80.0)
-    line.exchange()
-    line.time.advance(89.9)
-    assert line.closed == []
-    line.time.advance(0.1)
-    assert line.reason is CloseReason.IDLE_TIMEOUT
-    assert line.peer.read_rest() == b""
-
-
 def expecting_line(make_line: MakeLine, **timeouts: float) -> Line:
     line = make_line(work=FakeWork(head=EXPECTING), **timeouts)
     line.post(b"body", b"next")
     assert line.peer.read_request_head() == request_bytes(b"body", EXPECTING)[:-4]
     assert line.peer.has_nothing()
     return line
-
-
-def test_the_body_follows_when_the_server_says_continue(make_line: MakeLine) -> None:
-    line = expecting_line(make_line)
-    line.peer.send(b"HTTP/1.1 100 Continue\r\n\r\n")
-    assert line.peer.read(4) == b"body"
-    line.peer.send(ANSWER)
-    line.until(lambda: line.work.answers)
-    assert line.peer.read_request_head() == request_bytes(b"body", EXPECTING)[:-4]
-
-
-def test_the_body_follows_when_the_server_says_nothing(make_line: MakeLine) -> None:
-    line = expecting_line(make_line, expect_continue_timeout=1.0, max_time=60.0)
-    line.time.advance(0.9)
-    assert line.peer.has_nothing()
-    line.time.advance(0.1)
-    assert line.peer.read(4) == b"body"
-    line.time.advance(58.9)
-    assert line.closed == []
-    line.time.advance(0.1)
-    assert line.failure == (b"body", Sent.ALL, "no answer within 60 s")
 
 
 def test_the_wait_for_continue_of_a_later_exchange(make_line: MakeLine) -> None:
@@ -793,13 +370,6 @@ def test_the_wait_for_continue_of_a_later_exchange(make_line: MakeLine) -> None:
     assert line.peer.read(4) == b"next"
 
 
-def test_max_time_is_shorter_than_the_wait_for_continue(make_line: MakeLine) -> None:
-    line = expecting_line(make_line, expect_continue_timeout=5.0, max_time=2.0)
-    line.time.advance(2.0)
-    assert line.failure == (b"body", Sent.REFUSED, "no answer within 2 s")
-    assert line.peer.read_rest() == b""
-
-
 def test_the_server_refuses_before_the_body(make_line: MakeLine) -> None:
     line = expecting_line(make_line)
     line.peer.send(b"HTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\n\r\n")
@@ -807,13 +377,6 @@ def test_the_server_refuses_before_the_body(make_line: MakeLine) -> None:
     assert line.response.status == 417
     assert line.reason is CloseReason.EARLY_ANSWER
     assert line.peer.read_rest() == b""
-
-
-def test_the_connection_ends_before_the_body(make_line: MakeLine) -> None:
-    line = expecting_line(make_line)
-    line.peer.finish()
-    line.until_closed()
-    assert line.failure == (b"body", Sent.REFUSED, "the server closed the connection")
 
 
 BIG_HEAD = dataclasses.replace(EXPECTING, fields=((b"X-Big", b"x" * 1_000_000),))
@@ -870,56 +433,12 @@ def test_a_server_that_wants_tls(line: Line, server_tls: ssl.SSLContext) -> None
     assert line.reason in (CloseReason.RESET, CloseReason.SERVER_CLOSED, CloseReason.PROTOCOL_ERROR)
 
 
-def test_keep_alive_switched_off(make_line: MakeLine) -> None:
-    line = make_line(work=FakeWork(head=dataclasses.replace(HEAD, close=True)))
-    line.post(b"1", b"2")
-    assert b"Connection: close\r\n" in line.peer.read_request()
-    line.peer.send(ANSWER)
-    line.until_closed()
-    assert line.reason is CloseReason.KEEPALIVE_OFF
-    assert line.response.status == 201
-    assert line.work.waiting == 1
-    assert line.peer.read_rest() == b""
-
-
 def test_the_server_announces_the_end(line: Line) -> None:
     line.post(b"1", b"2")
     line.peer.send(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
     line.until_closed()
     assert line.reason is CloseReason.SERVER_ANNOUNCED
     assert line.work.waiting == 1
-
-
-@plain_and_tls
-@pytest.mark.parametrize("state", ["idle", "busy", "writing"])
-def test_closing_in_every_state(make_line: MakeLine, tls_pair: MakeTlsPair, kind: str, state: str) -> None:
-    line = make_line(pair(kind, tls_pair, 8192))
-    expected: list[tuple[bytes, Sent, str]] = []
-    if state != "idle":
-        body = b"1" if state == "busy" else BIG
-        line.post(body)
-        line.turn()
-        why = "the connection was closed (stopped)"
-        # Over TLS, not one whole record may have been written.
-        sent = Sent.ALL if state == "busy" else Sent.SOME if line.connection.bytes_sent else Sent.NOTHING
-        expected.append((body, sent, why))
-    line.connection.close(CloseReason.STOPPED)
-    line.connection.close(CloseReason.FINISHED)
-    assert line.work.failures == expected
-    assert line.reason is CloseReason.STOPPED
-    # Nothing happens to it any more.
-    line.time.advance(1000.0)
-    line.turn()
-    assert line.closed == [CloseReason.STOPPED]
-
-
-def test_a_closed_connection_cannot_be_woken(line: Line) -> None:
-    line.connection.close(CloseReason.STOPPED)
-    with pytest.raises(
-        RuntimeError,
-        match=r"connection 7 cannot go from ConnectionState\.CLOSED to ConnectionState\.BUSY",
-    ):
-        line.connection.wake()
 
 
 class ClosingWork(FakeWork):

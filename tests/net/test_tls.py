@@ -19,6 +19,7 @@ from scripted_peer import Script, ScriptedPeer, read_request
 from livepost.clock import monotonic
 from livepost.config import DeliveryOptions, RouteOptions, Timeouts, TlsOptions
 from livepost.errors import ConfigurationError, DialError, PermanentDialError
+from livepost.events import HttpVersion
 from livepost.net import tls as tls_module
 from livepost.net.dial import Dialed, Dialer
 from livepost.net.tls import handshake, make_context
@@ -26,6 +27,8 @@ from livepost.target import parse_target
 
 Loop = asyncio.AbstractEventLoop
 
+HTTP_1_1 = (HttpVersion.HTTP_1_1,)
+BOTH = (HttpVersion.HTTP_2, HttpVersion.HTTP_1_1)
 ISSUER = f"trustme v{version('trustme')}"
 
 
@@ -403,9 +406,9 @@ def test_a_handshake_that_takes_too_long(loop: Loop) -> None:
 def test_no_version_in_common(loop: Loop, authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
     server = authority.server_context()
     server.maximum_version = ssl.TLSVersion.TLSv1_2
-    client = make_context(TlsOptions(cacert=str(authority.ca_file)), http1_1=False)
+    client = make_context(TlsOptions(cacert=str(authority.ca_file)), HTTP_1_1)
     client.minimum_version = ssl.TLSVersion.TLSv1_3
-    monkeypatch.setattr(tls_module, "make_context", lambda options, http1_1: client)
+    monkeypatch.setattr(tls_module, "make_context", lambda options, versions: client)
     assert failure_with_tls(loop, server, TlsOptions()) == (
         DialError,
         "the TLS handshake with localhost failed: tlsv1 alert protocol version",
@@ -413,16 +416,30 @@ def test_no_version_in_common(loop: Loop, authority: Authority, monkeypatch: pyt
     )
 
 
-@pytest.mark.parametrize(("http1_1", "expected"), [(True, "http/1.1"), (False, None)])
+@pytest.mark.parametrize(
+    ("offered", "spoken", "expected"),
+    [
+        (BOTH, ["h2", "http/1.1"], "h2"),
+        (BOTH, ["http/1.1", "h2"], "http/1.1"),
+        (BOTH, ["http/1.1"], "http/1.1"),
+        (BOTH, [], None),
+        (HTTP_1_1, ["h2", "http/1.1"], "http/1.1"),
+    ],
+)
 def test_what_is_offered_by_alpn(
-    loop: Loop, authority: Authority, http1_1: bool, expected: str | None
+    loop: Loop,
+    authority: Authority,
+    offered: tuple[HttpVersion, ...],
+    spoken: list[str],
+    expected: str | None,
 ) -> None:
     server = authority.server_context()
-    server.set_alpn_protocols(["h2", "http/1.1"])
+    if spoken:
+        server.set_alpn_protocols(spoken)
 
     async def main() -> None:
         async with ScriptedPeer(wait, ssl_context=server) as peer:
-            context = make_context(TlsOptions(cacert=str(authority.ca_file)), http1_1=http1_1)
+            context = make_context(TlsOptions(cacert=str(authority.ca_file)), offered)
             sock = socket.create_connection((peer.host, peer.port))
             sock.setblocking(False)
             with await handshake(sock, context, "localhost") as secure:
@@ -454,7 +471,7 @@ def test_a_session_can_be_resumed(loop: Loop, authority: Authority) -> None:
 
     async def main() -> None:
         async with ScriptedPeer(script, ssl_context=authority.server_context()) as peer:
-            context = make_context(TlsOptions(cacert=str(authority.ca_file)), http1_1=False)
+            context = make_context(TlsOptions(cacert=str(authority.ca_file)), HTTP_1_1)
             reused, session = await once(peer, context, None)
             assert reused is False
             reused, _ = await once(peer, context, session)
@@ -465,14 +482,14 @@ def test_a_session_can_be_resumed(loop: Loop, authority: Authority) -> None:
 
 def test_the_default_context_verifies(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SSL_CERT_FILE")
-    context = make_context(TlsOptions(), http1_1=False)
+    context = make_context(TlsOptions(), HTTP_1_1)
     assert context.verify_mode is ssl.CERT_REQUIRED
     assert context.check_hostname
     assert context.minimum_version is ssl.TLSVersion.TLSv1_2
 
 
 def test_a_given_authority_is_the_only_one(authority: Authority) -> None:
-    context = make_context(TlsOptions(cacert=str(authority.ca_file)), http1_1=False)
+    context = make_context(TlsOptions(cacert=str(authority.ca_file)), HTTP_1_1)
     assert context.cert_store_stats() == {"x509": 1, "crl": 0, "x509_ca": 1}
     assert context.verify_mode is ssl.CERT_REQUIRED
 
@@ -490,7 +507,7 @@ def test_the_keys_are_logged_where_the_environment_says(
 
 def refusal(tls: TlsOptions) -> tuple[str, str]:
     with pytest.raises(ConfigurationError) as caught:
-        make_context(tls, http1_1=False)
+        make_context(tls, HTTP_1_1)
     return str(caught.value), caught.value.hint
 
 
@@ -568,7 +585,7 @@ def test_certificate_and_key_in_one_file(loop: Loop, authority: Authority, tmp_p
     files = authority.issue_files()
     both = tmp_path / "both.pem"
     both.write_bytes(files.certificate.read_bytes() + files.key.read_bytes())
-    make_context(TlsOptions(cert=str(both)), http1_1=False)
+    make_context(TlsOptions(cert=str(both)), HTTP_1_1)
 
 
 def test_an_encrypted_key(authority: Authority, tmp_path: Path) -> None:

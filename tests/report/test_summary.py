@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from livepost.events import CloseReason, ConnectionClosed, ConnectionOpened
+from livepost.events import CloseReason, ConnectionClosed, ConnectionOpened, HttpVersion
 from livepost.model import Outcome, Record, Rejection, State
 from livepost.report.summary import Summary, summarize
 from livepost.report.tally import Tally
@@ -33,18 +33,31 @@ def delivered(tally: Tally, number: int, seconds: float = 0.001) -> None:
         tally.finished(exchange(min(n + 1, 2)), DELIVERED, answer(201), seconds)
 
 
-def opened(tally: Tally, number: int, tls_version: str | None = None, *, resumed: int = 0) -> None:
+def opened(
+    tally: Tally,
+    number: int,
+    tls_version: str | None = None,
+    *,
+    resumed: int = 0,
+    version: HttpVersion = HttpVersion.HTTP_1_1,
+) -> None:
     for n in range(number):
         tally.connection_opened(
-            ConnectionOpened(n + 1, "127.0.0.1:80", 0.01, tls_version, tls_resumed=n < resumed)
+            ConnectionOpened(n + 1, "127.0.0.1:80", 0.01, tls_version, n < resumed, version)
         )
 
 
 def closed(
-    tally: Tally, reason: CloseReason, number: int, sent: int = 0, received: int = 0, requests: int = 1
+    tally: Tally,
+    reason: CloseReason,
+    number: int,
+    sent: int = 0,
+    received: int = 0,
+    requests: int = 1,
+    version: HttpVersion = HttpVersion.HTTP_1_1,
 ) -> None:
     for n in range(number):
-        tally.connection_closed(ConnectionClosed(n + 1, reason, requests, sent, received))
+        tally.connection_closed(ConnectionClosed(n + 1, reason, requests, sent, received, version))
 
 
 def eventful() -> Summary:
@@ -76,6 +89,8 @@ def test_the_schema_of_an_eventful_run() -> None:
         "retries": {"503": 3, "connection reset": 1},
         "connections": {
             "opened": 5,
+            "protocols": {"h2": 0, "http/1.1": 5},
+            "streams": 0,
             "tls_full": 3,
             "tls_resumed": 2,
             "reused": 1992,
@@ -100,6 +115,8 @@ def test_the_schema_of_a_run_without_records() -> None:
         "retries": {},
         "connections": {
             "opened": 0,
+            "protocols": {"h2": 0, "http/1.1": 0},
+            "streams": 0,
             "tls_full": 0,
             "tls_resumed": 0,
             "reused": 0,
@@ -181,7 +198,7 @@ def test_the_text_of_an_eventful_run() -> None:
         "latency     p50 1 ms, p90 1 ms, p99 1 ms, max 250 ms",
         "answers     201 (1,993), 503 (3), 400 (2)",
         "retries     503 (3), connection reset (1)",
-        "connections 5 opened, 400 requests each",
+        "connections 5 opened over HTTP/1.1, 400 requests each",
         "handshakes  2.5 per 1,000 records, 3 full TLS, 2 resumed",
         "closed      finished (4), server announced (1)",
         "dial errors connection refused (1)",
@@ -202,7 +219,8 @@ def test_the_text_at_forty_columns() -> None:
         "            400 (2)",
         "retries     503 (3),",
         "            connection reset (1)",
-        "connections 5 opened, 400 requests each",
+        "connections 5 opened over HTTP/1.1,",
+        "            400 requests each",
         "handshakes  2.5 per 1,000 records,",
         "            3 full TLS, 2 resumed",
         "closed      finished (4),",
@@ -222,11 +240,27 @@ def test_the_text_of_a_smooth_run_leaves_out_what_did_not_happen() -> None:
         "rate        250 records/s, 12 ms in all",
         "latency     p50 1.6 ms, p90 1.6 ms, p99 1.6 ms, max 1.6 ms",
         "answers     201 (3)",
-        "connections 1 opened, 3 requests",
+        "connections 1 opened over HTTP/1.1, 3 requests",
         "handshakes  333 per 1,000 records",
         "closed      finished (1)",
         "traffic     600 B sent, 400 B received",
     ]
+
+
+def test_what_was_spoken() -> None:
+    tally = Tally()
+    opened(tally, 1, "TLSv1.3", version=HttpVersion.HTTP_2)
+    delivered(tally, 3)
+    closed(tally, CloseReason.FINISHED, 1, requests=3, version=HttpVersion.HTTP_2)
+    summary = summarize(tally, read=3, seconds=1.0)
+    assert (summary.connections.protocols, summary.connections.streams) == ({"h2": 1, "http/1.1": 0}, 3)
+    assert summary.to_text().splitlines()[4] == "connections 1 opened over HTTP/2, 3 requests"
+    opened(tally, 64)
+    closed(tally, CloseReason.FINISHED, 64, requests=2)
+    summary = summarize(tally, read=3, seconds=1.0)
+    assert (summary.connections.protocols, summary.connections.streams) == ({"h2": 1, "http/1.1": 64}, 3)
+    line = summary.to_text().splitlines()[4]
+    assert line.startswith("connections 65 opened, 1 over HTTP/2, 64 over HTTP/1.1, ")
 
 
 def test_the_text_of_one_record() -> None:
@@ -236,7 +270,7 @@ def test_the_text_of_one_record() -> None:
     lines = summarize(tally, read=1, seconds=1.0).to_text().splitlines()
     assert lines[0] == "records     1 of 1 delivered"
     assert lines[1] == "rate        1 record/s, 1 s in all"
-    assert lines[4] == "connections 1 opened, 1 request"
+    assert lines[4] == "connections 1 opened over HTTP/1.1, 1 request"
 
 
 def test_the_text_of_a_run_that_sent_nothing() -> None:

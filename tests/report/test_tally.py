@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from livepost.events import CloseReason, ConnectionClosed, ConnectionObserver, ConnectionOpened
+from livepost.events import CloseReason, ConnectionClosed, ConnectionObserver, ConnectionOpened, HttpVersion
 from livepost.model import Outcome, Record, Rejection, State
 from livepost.report.tally import Tally
 from livepost.wire.message import Exchange, RequestHead, Response
@@ -92,6 +92,16 @@ def test_reused_counts_requests_on_a_connection_that_had_carried_one() -> None:
     for number, requests in enumerate((0, 1, 4)):
         tally.connection_closed(ConnectionClosed(number, CloseReason.FINISHED, requests, 0, 0))
     assert tally.reused == 3
+
+
+def test_connections_are_counted_by_protocol_and_requests_over_http_2_as_streams() -> None:
+    tally = Tally()
+    h2, http_1_1 = HttpVersion.HTTP_2, HttpVersion.HTTP_1_1
+    for number, version in enumerate((h2, http_1_1, h2)):
+        tally.connection_opened(ConnectionOpened(number, "127.0.0.1:80", 0.01, http_version=version))
+        tally.connection_closed(ConnectionClosed(number, CloseReason.FINISHED, 10, 0, 0, version))
+    assert tally.protocols == {h2: 2, http_1_1: 1}
+    assert (tally.streams, tally.reused) == (20, 27)
 
 
 def test_connections_and_their_bytes() -> None:

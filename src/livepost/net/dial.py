@@ -19,8 +19,9 @@ from typing import Any
 import aiohappyeyeballs
 
 from livepost.clock import Clock
-from livepost.config import DeliveryOptions
+from livepost.config import DeliveryOptions, RouteOptions
 from livepost.errors import ConfigurationError, DialError, PermanentDialError
+from livepost.events import HttpVersion
 from livepost.net import tls
 from livepost.net.lookup import AddressInfo, look_up
 from livepost.net.proxy import open_tunnel
@@ -46,6 +47,7 @@ class Dialed:
     seconds: float
     tls_version: str | None
     tls_resumed: bool
+    http_version: HttpVersion = HttpVersion.HTTP_1_1
 
 
 class Dialer:
@@ -62,9 +64,9 @@ class Dialer:
         self._timeouts = options.timeouts
         self._tls_options = options.tls
         self._clock = clock
-        self._context = (
-            tls.make_context(options.tls, http1_1=options.route.http1_1) if options.target.is_tls else None
-        )
+        is_forwarded = proxy is not None and not options.target.is_tls
+        self._versions = _versions(options.route, is_forwarded=is_forwarded)
+        self._context = self._make_context()
         self._overrides = _parse_overrides(options.route.resolve)
         self._remembered: AddressInfo | None = None
         next_hop = proxy or options.target
@@ -74,14 +76,33 @@ class Dialer:
         else:
             self._where = f"the proxy {proxy.host_and_port}" if proxy else next_hop.host_and_port
 
+    def speak_http_1_1(self) -> None:
+        """Offer nothing else from now on, whatever was asked for: the server wants it so."""
+        if self._versions != _HTTP_1_1_ONLY:
+            self._versions = _HTTP_1_1_ONLY
+            self._context = self._make_context()
+
+    def _make_context(self) -> ssl.SSLContext | None:
+        return tls.make_context(self._tls_options, self._versions.offered) if self._target.is_tls else None
+
     async def dial(self) -> Dialed:
         started = self._clock()
         sock = await self._connect()
         address = _readable_address(sock)
+        # Before anything is awaited: another dial may find out that it has to be HTTP/1.1.
+        versions = self._versions
         if self._context is None:
-            return Dialed(sock, address, self._clock() - started, None, False)
+            return Dialed(sock, address, self._clock() - started, None, False, versions.unasked)
         secure = await self._secure(sock, self._context)
-        return Dialed(secure, address, self._clock() - started, secure.version(), bool(secure.session_reused))
+        chosen = secure.selected_alpn_protocol()
+        return Dialed(
+            secure,
+            address,
+            self._clock() - started,
+            secure.version(),
+            bool(secure.session_reused),
+            versions.unasked if chosen is None else HttpVersion(chosen),
+        )
 
     async def _connect(self) -> socket.socket:
         """A TCP or unix connection through which the target's own bytes can flow."""
@@ -175,6 +196,25 @@ class Dialer:
             kind = DialError if error.errno == errno.ENOENT else PermanentDialError
             return kind(f"{self._where} cannot be opened: {reason}", "check --unix-socket")
         return DialError(f"{self._where} cannot be reached: {reason}", "check the address and the network")
+
+
+@dataclass(frozen=True, slots=True)
+class _Versions:
+    offered: tuple[HttpVersion, ...]
+    """By ALPN, the best first."""
+    unasked: HttpVersion
+    """What is spoken without TLS, or where the server chose nothing."""
+
+
+_HTTP_1_1_ONLY = _Versions((HttpVersion.HTTP_1_1,), HttpVersion.HTTP_1_1)
+_EITHER = (HttpVersion.HTTP_2, HttpVersion.HTTP_1_1)
+
+
+def _versions(route: RouteOptions, *, is_forwarded: bool) -> _Versions:
+    """What may be spoken.  A proxy that is given whole URLs speaks HTTP/1.1, whatever the server does."""
+    if route.http1_1 or is_forwarded:
+        return _HTTP_1_1_ONLY
+    return _Versions(_EITHER, HttpVersion.HTTP_2 if route.http2_prior_knowledge else HttpVersion.HTTP_1_1)
 
 
 async def _connect_to(loop: asyncio.AbstractEventLoop, address: AddressInfo) -> socket.socket:

@@ -9,6 +9,14 @@ The first dial is made alone: it finds out whether the target can be reached, an
 After that there are never more dials in progress than connections alive, so the pool doubles at
 most once a round trip and a short job does not open connections it has no use for.
 
+Over HTTP/2 one connection carries many exchanges, so what is limited is how many can be carried at a
+time: another connection is dialled only when the streams of those alive are too few.  Until the server
+has said how many it takes, they are taken to be enough.
+
+A server that ends each connection after so many requests (nginx: 1,000) is found out when it does so
+twice after the same number (`RequestsLimit`).  From then on the replacement is dialled before that;
+meanwhile the old connection goes on, and is not counted.
+
 A connection that ends without a whole answer is as good as a dial that failed: otherwise a server
 that closes whatever it accepts, or speaks another protocol, would have every exchange spent on it,
 as fast as connections can be made.
@@ -16,6 +24,9 @@ as fast as connections can be made.
 After a failure there is a pause, and then one dial at a time, each connection being left alone for a
 moment, until one that was made after the last failure has answered.  What older connections do says
 nothing: a server may serve those it has and refuse more.
+
+A server that asks for calm (HTTP/2's ENHANCE_YOUR_CALM) is left alone as after a failure, longer each
+time.  One that wants HTTP/1.1 is offered nothing else from then on.
 """
 
 from __future__ import annotations
@@ -26,15 +37,28 @@ from typing import Protocol
 
 from livepost.config import Limits
 from livepost.errors import DialError
-from livepost.events import CloseReason, ConnectionOpened
-from livepost.net.connection import Connection, Surroundings
+from livepost.events import CloseReason, ConnectionOpened, HttpVersion
+from livepost.net.connection import Connection, ConnectionState, Surroundings
 from livepost.net.deadlines import TimerHandle
 from livepost.net.dial import Dialed
+from livepost.net.multiplexed import MultiplexedConnection
+from livepost.net.requests_limit import RequestsLimit
 from livepost.wire.machine import Machine
 
-_OUR_DOING = frozenset(
-    (CloseReason.FINISHED, CloseReason.STOPPED, CloseReason.IDLE_TIMEOUT, CloseReason.IDLE_LIMIT)
+# Nothing is wrong with a server whose connection ends so, or that was seen to elsewhere.
+_SAYS_NOTHING = frozenset(
+    (
+        *(CloseReason.FINISHED, CloseReason.STOPPED, CloseReason.IDLE_TIMEOUT, CloseReason.IDLE_LIMIT),
+        *(CloseReason.HTTP_1_1_REQUIRED, CloseReason.ENHANCE_YOUR_CALM),
+    )
 )
+
+_CALM = DialError("the server asks for calm", "lower --connections or --rate")
+
+_IDLE = ConnectionState.IDLE
+
+# One in so many connections may be replaced at a time.
+_REPLACED_AT_ONCE = 8
 
 _PROVING_SECONDS = 0.1
 
@@ -47,11 +71,15 @@ class Dialing(Protocol):
     async def dial(self) -> Dialed:
         """Make one connection, or raise DialError."""
 
+    def speak_http_1_1(self) -> None:
+        """Offer no other version from now on."""
+
 
 class Pool:
     """Keeps connections live between one target and `shared.work`.
 
     Call `wake` whenever work may have arrived; call `close` at the end and await `wait_closed`.
+    `expects_more()` says whether more work may come than `shared.work` has now.
     `redial_delay(error, failures_in_a_row)` says how many seconds to wait after a failed dial, or
     None to give up; then `on_unreachable(error)` is called.  Nobody gives up while a connection
     is alive: None then means to dial again after 5 s.  `on_crash(error)` is called with whatever
@@ -61,11 +89,12 @@ class Pool:
     def __init__(
         self,
         dialer: Dialing,
-        make_machine: Callable[[], Machine],
+        make_machine: Callable[[HttpVersion], Machine],
         limits: Limits,
         shared: Surroundings,
         loop: asyncio.AbstractEventLoop,
         *,
+        expects_more: Callable[[], bool],
         redial_delay: Callable[[DialError, int], float | None],
         on_unreachable: Callable[[DialError], None],
         on_crash: Callable[[Exception], None],
@@ -75,15 +104,23 @@ class Pool:
         self._limits = limits
         self._shared = shared
         self._loop = loop
+        self._expects_more = expects_more
         self._redial_delay = redial_delay
         self._on_unreachable = on_unreachable
         self._on_crash = on_crash
         self._alive: dict[int, Connection] = {}
-        self._idle: dict[int, Connection] = {}
-        """Idle connections by number, in order, the most recently used last."""
+        self._hungry: dict[int, Connection] = {}
+        """Connections that could carry more than there was, in order, the most recently used last."""
         self._idle_limit = limits.idle_per_host
         if limits.max_idle_conns is not None:
             self._idle_limit = min(self._idle_limit, limits.max_idle_conns)
+        self._leaving: set[int] = set()
+        """Connections that are going to end, and of which that was noted."""
+        self._requests_limit = RequestsLimit()
+        self._carried_by_each = 1
+        """How many exchanges a connection carries at a time, as far as is known."""
+        self._calls_for_calm = 0
+        """In a row, without a connection that ended otherwise."""
         self._dials: set[asyncio.Task[Dialed]] = set()
         self._opened = 0
         self._failures_in_a_row = 0
@@ -109,19 +146,21 @@ class Pool:
     def wake(self) -> None:
         """Work may have arrived: let idle connections take it, and dial more if they are too few."""
         self._is_offering = True
-        numbers = list(self._idle)
+        numbers = list(self._hungry)
+        now = self._shared.clock()
         while numbers and (waiting := self._shared.work.waiting):
-            self._offer(
-                [self._idle.pop(number) for number in numbers[: -waiting - 1 : -1] if number in self._idle]
-            )
-            del numbers[-waiting:]
+            offered = []
+            while numbers and waiting > 0:
+                connection = self._hungry.get(numbers.pop())
+                if connection is None or not connection.spare:
+                    continue
+                del self._hungry[connection.number]
+                if connection.wake(now):
+                    offered.append(connection)
+                    waiting -= connection.room
+            self._shared.poller.offer(offered)
         self._is_offering = False
         self._dial_if_needed()
-
-    def _offer(self, connections: list[Connection]) -> None:
-        for connection in connections:
-            connection.wake()
-        self._shared.poller.offer(connections)
 
     def close(self, reason: CloseReason) -> None:
         """Close every connection; open exchanges fail with what was sent of them."""
@@ -142,17 +181,34 @@ class Pool:
             return
         if self._failures_in_a_row and any(map(self._is_recovery, self._alive.values())):
             self._failures_in_a_row = 0
-        dialing = len(self._dials)
-        alive = len(self._alive)
-        wanted = min(
-            self._shared.work.waiting - len(self._idle) - dialing,
-            self._limits.max_conns_per_host - alive - dialing,
-            (1 if self._failures_in_a_row else max(1, alive)) - dialing,
-        )
-        for _ in range(wanted):
+        for _ in range(self._dials_wanted()):
             task = self._loop.create_task(self._dialer.dial())
             self._dials.add(task)
             task.add_done_callback(self._dial_ended)
+
+    def _dials_wanted(self) -> int:
+        connections = self._alive.values()
+        expects_more = self._expects_more()
+        capacity = sum(connection.capacity for connection in connections)
+        replaceable = sum(not connection.capacity for connection in connections)
+        # Near the end, a worn connection may still do.
+        free = sum(
+            connection.left if connection.is_worn and not expects_more else connection.spare
+            for connection in connections
+        )
+        alive = len(connections)
+        dialing = len(self._dials)
+        limit = self._limits.max_conns_per_host
+        each = self._carried_by_each
+        missing = min(self._shared.work.waiting - free, limit - capacity) - dialing * each
+        wanted = -(-missing // each)
+        if wanted <= 0 and not capacity and not dialing and expects_more:
+            # So that no record that comes later has to wait.
+            wanted = int(any(connection.is_worn for connection in connections))
+        # Beside those that are being replaced, within reason.
+        most = limit + min(replaceable, max(1, limit // _REPLACED_AT_ONCE)) - alive
+        at_once = 1 if self._failures_in_a_row else max(1, alive)
+        return min(wanted, most - dialing, at_once - dialing)
 
     def _dial_ended(self, task: asyncio.Task[Dialed]) -> None:
         self._dials.discard(task)
@@ -174,19 +230,30 @@ class Pool:
         self._opened += 1
         self._shared.observer.connection_opened(
             ConnectionOpened(
-                self._opened, dialed.address, dialed.seconds, dialed.tls_version, dialed.tls_resumed
+                self._opened,
+                dialed.address,
+                dialed.seconds,
+                dialed.tls_version,
+                dialed.tls_resumed,
+                dialed.http_version,
             )
         )
-        connection = Connection(
+        machine = self._make_machine(dialed.http_version)
+        make_connection = MultiplexedConnection if machine.is_multiplexed else Connection
+        connection = make_connection(
             self._opened,
             dialed.socket,
-            self._make_machine(),
+            machine,
             self._shared,
-            on_idle=self._connection_idle,
+            on_hungry=self._connection_hungry,
+            on_changed=self._connection_changed,
             on_closed=self._connection_closed,
         )
+        connection.limit_requests(self._requests_limit.known)
+        self._note_capacity(connection)
         self._alive[connection.number] = connection
-        self._offer([connection])
+        connection.wake(self._shared.clock())
+        self._shared.poller.offer((connection,))
         if self._failures_in_a_row and connection.number in self._alive:
             self._let_it_prove_itself()
         else:
@@ -197,7 +264,8 @@ class Pool:
             self._is_proving = True
             self._pause(_PROVING_SECONDS)
 
-    def _dial_failed(self, error: DialError) -> None:
+    def _dial_failed(self, error: DialError, *, failures: int = 0) -> None:
+        """One did, or is as good as that; at least so many did in a row."""
         if self._is_closed:
             return
         self._shared.observer.dial_failed(str(error))
@@ -207,7 +275,7 @@ class Pool:
                 # Failures that come together, as when the server goes away, count once.
                 return
             self._end_pause()
-        self._failures_in_a_row += 1
+        self._failures_in_a_row = max(self._failures_in_a_row + 1, failures)
         delay = self._redial_delay(error, self._failures_in_a_row)
         if delay is None and (self._alive or self._dials):
             delay = _LONGEST_PAUSE_SECONDS
@@ -232,15 +300,59 @@ class Pool:
         self._end_pause()
         self._dial_if_needed()
 
-    def _connection_idle(self, connection: Connection) -> None:
-        if len(self._idle) >= self._idle_limit:
-            connection.close(CloseReason.IDLE_LIMIT)
-        else:
-            self._idle[connection.number] = connection
+    def _connection_hungry(self, connection: Connection) -> None:
+        hungry = self._hungry
+        hungry.pop(connection.number, None)
+        hungry[connection.number] = connection
+        if len(hungry) > self._idle_limit and connection.state is _IDLE:
+            # Over HTTP/2, one that carries something may be hungry, too.
+            idle = sum(other.state is _IDLE for other in hungry.values())
+            if idle > self._idle_limit:
+                connection.close(CloseReason.IDLE_LIMIT)
+
+    def _connection_changed(self, connection: Connection) -> None:
+        """It can carry more, or less, than before, or not for long."""
+        if connection.closing is not None:
+            self._note_leaving(connection, connection.closing)
+        elif connection.has_outlived_limit:
+            self._requests_limit.forget()
+            self._limit_requests()
+        self._note_capacity(connection)
+        self._dial_if_needed()
+
+    def _note_capacity(self, connection: Connection) -> None:
+        capacity = connection.capacity
+        if capacity:
+            self._carried_by_each = min(capacity, self._limits.max_conns_per_host)
+
+    def _note_leaving(self, connection: Connection, reason: CloseReason) -> None:
+        """What is to be learned of a connection's end, as soon as it is known to come."""
+        if connection.number in self._leaving:
+            return
+        self._leaving.add(connection.number)
+        if reason is CloseReason.ENHANCE_YOUR_CALM:
+            self._calls_for_calm += 1
+            self._dial_failed(_CALM, failures=self._calls_for_calm)
+            return
+        self._calls_for_calm = 0
+        if reason is CloseReason.HTTP_1_1_REQUIRED:
+            self._dialer.speak_http_1_1()
+            self._carried_by_each = 1
+        elif reason is CloseReason.SERVER_ANNOUNCED and self._requests_limit.learn(
+            connection.requests_served
+        ):
+            self._limit_requests()
+
+    def _limit_requests(self) -> None:
+        for connection in self._alive.values():
+            connection.limit_requests(self._requests_limit.known)
 
     def _connection_closed(self, connection: Connection, reason: CloseReason) -> None:
         del self._alive[connection.number]
-        self._idle.pop(connection.number, None)
+        self._hungry.pop(connection.number, None)
+        if not self._is_closed:
+            self._note_leaving(connection, reason)
+        self._leaving.discard(connection.number)
         if self._is_closed:
             return
         if connection.has_answered:
@@ -248,7 +360,7 @@ class Pool:
             # connections for an hour and then starts again is waited for as any other.
             if not self._alive or self._is_recovery(connection):
                 self._failures_in_a_row = 0
-        elif reason not in _OUR_DOING and (connection.requests or self._shared.work.waiting):
+        elif reason not in _SAYS_NOTHING and (connection.requests or self._shared.work.waiting):
             # As good as a dial that failed: without a pause, every exchange would end like this one.
             self._dial_failed(
                 DialError(

@@ -6,11 +6,12 @@ import asyncio
 import os
 import socket
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from livepost.config import TlsOptions
 from livepost.errors import ConfigurationError, DialError, PermanentDialError
+from livepost.events import HttpVersion
 
 # X509_V_FLAG_NO_CHECK_TIME of OpenSSL, which Python does not name: only to describe a certificate.
 _NO_CHECK_TIME = 0x200000
@@ -21,10 +22,10 @@ _DESCRIBE_SECONDS = 5.0
 _NOT_TLS = frozenset(("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"))
 
 
-def make_context(options: TlsOptions, *, http1_1: bool) -> ssl.SSLContext:
+def make_context(options: TlsOptions, versions: Sequence[HttpVersion]) -> ssl.SSLContext:
     """A client context: the system's authorities, or only those of `cacert`; TLS 1.2 or later.
 
-    `http1_1` insists on that version by ALPN; otherwise the server is left to speak its default.
+    `versions` are offered by ALPN, the best first.
     SSL_CERT_FILE, SSL_CERT_DIR and SSLKEYLOGFILE are honoured.  Raises ConfigurationError for a
     file that cannot be read or is not what it should be.
     """
@@ -41,8 +42,7 @@ def make_context(options: TlsOptions, *, http1_1: bool) -> ssl.SSLContext:
             "give a PEM file with one or more certificates of authorities",
         ) from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if http1_1:
-        context.set_alpn_protocols(["http/1.1"])
+    context.set_alpn_protocols([version.value for version in versions])
     if options.insecure:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

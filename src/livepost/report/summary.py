@@ -8,12 +8,15 @@ from typing import Any
 
 import msgspec
 
+from livepost.events import HttpVersion
 from livepost.report.tally import Tally
 from livepost.report.wording import counted, decimal, duration, packed, size
 
 _LABEL_WIDTH = 12
 _NARROWEST = 24
 _MOST_REASONS = 4
+
+_PROTOCOL_NAMES = {HttpVersion.HTTP_2.value: "HTTP/2", HttpVersion.HTTP_1_1.value: "HTTP/1.1"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,10 @@ class Connections:
 
     opened: int
     """TCP handshakes that led to a usable connection."""
+    protocols: dict[str, int]
+    """How many of them spoke what: `h2` and `http/1.1`, always both."""
+    streams: int
+    """Requests that were streams of an HTTP/2 connection."""
     tls_full: int
     tls_resumed: int
     reused: int
@@ -130,7 +137,13 @@ class Summary:
 
     def _connection_items(self) -> list[str]:
         opened = self.connections.opened
-        items = [f"{opened:,} opened"]
+        spoken = {
+            _PROTOCOL_NAMES[name]: number for name, number in self.connections.protocols.items() if number
+        }
+        if len(spoken) == 1:
+            items = [f"{opened:,} opened over {next(iter(spoken))}"]
+        else:
+            items = [f"{opened:,} opened", *(f"{number:,} over {name}" for name, number in spoken.items())]
         if self.attempts:
             requests = counted(self.attempts / opened, "request")
             items.append(f"{requests} each" if opened > 1 else requests)
@@ -174,6 +187,8 @@ def summarize(tally: Tally, *, read: int, seconds: float) -> Summary:
         retries=dict(tally.retries.most_common()),
         connections=Connections(
             opened=tally.opened,
+            protocols={name: tally.protocols[HttpVersion(name)] for name in _PROTOCOL_NAMES},
+            streams=tally.streams,
             tls_full=tally.tls_full,
             tls_resumed=tally.tls_resumed,
             reused=tally.reused,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 
-from livepost.events import CloseReason, ConnectionClosed, ConnectionOpened
+from livepost.events import CloseReason, ConnectionClosed, ConnectionOpened, HttpVersion
 from livepost.model import Outcome, Record, Rejection, State
 from livepost.report.latency import LatencyHistogram
 from livepost.wire.message import Exchange, Response
@@ -66,6 +66,11 @@ class Tally:
         self.opened = 0
         self.tls_full = 0
         self.tls_resumed = 0
+        self.protocols: Counter[HttpVersion] = Counter()
+        """Connections opened, by what is spoken on them."""
+        self.streams = 0
+        """Requests that were streams of an HTTP/2 connection; those of a connection are known once it is
+        closed."""
         self.closed: Counter[CloseReason] = Counter()
         self.failed_dials: Counter[str] = Counter()
         self.bytes_sent = 0
@@ -97,6 +102,7 @@ class Tally:
 
     def connection_opened(self, event: ConnectionOpened) -> None:
         self.opened += 1
+        self.protocols[event.http_version] += 1
         if event.tls_version is not None:
             if event.tls_resumed:
                 self.tls_resumed += 1
@@ -106,6 +112,8 @@ class Tally:
     def connection_closed(self, event: ConnectionClosed) -> None:
         self.closed[event.reason] += 1
         self.reused += max(0, event.requests - 1)
+        if event.http_version is HttpVersion.HTTP_2:
+            self.streams += event.requests
         self.bytes_sent += event.bytes_sent
         self.bytes_received += event.bytes_received
 

@@ -14,11 +14,12 @@ request went out, and not one byte followed the answer.
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterator
 
-from livepost.events import CloseReason
+from livepost.events import CloseReason, HttpVersion
 from livepost.model import Sent
 from livepost.wire.chunked import ChunkedReader
-from livepost.wire.machine import Answered, Event, Failed
+from livepost.wire.machine import Answered, Event, Failed, Stage
 from livepost.wire.message import Exchange, RequestHead, Response
 from livepost.wire.request_head import RenderedHead, render_request_head, with_fields
 from livepost.wire.response_head import (
@@ -68,6 +69,13 @@ class Http1Machine:
     `max_response_bytes` bounds a response body; together with the limit on heads it bounds the
     memory that a hostile server can claim.
     """
+
+    http_version = HttpVersion.HTTP_1_1
+    is_multiplexed = False
+    capacity = 1
+    unserved = 0
+    has_more_output = False
+    ping_open = False
 
     __slots__ = (
         "_body",
@@ -129,9 +137,19 @@ class Http1Machine:
     def open_exchanges(self) -> int:
         return 0 if self._exchange is None else 1
 
-    @property
-    def head_received(self) -> bool:
-        return self._response_head is not None
+    def waiting(self) -> Iterator[tuple[Exchange, Stage]]:
+        if self._exchange is None:
+            return
+        if self._response_head is not None:
+            yield self._exchange, Stage.ANSWERING
+        else:
+            yield self._exchange, Stage.HELD if self.body_held else Stage.SENT
+
+    def cancel(self, exchange: Exchange, reason: str) -> list[Event]:
+        raise RuntimeError("an HTTP/1.1 exchange ends with its connection")
+
+    def ping(self) -> None:
+        raise RuntimeError("HTTP/1.1 has no PING")
 
     def send(self, exchange: Exchange) -> None:
         if not self.room:

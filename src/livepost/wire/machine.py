@@ -7,11 +7,13 @@ it how long to wait, and when to close.
 
 from __future__ import annotations
 
+import enum
+from collections.abc import Iterator
 from typing import Protocol
 
 import msgspec
 
-from livepost.events import CloseReason
+from livepost.events import CloseReason, HttpVersion
 from livepost.model import Sent
 from livepost.wire.message import Exchange, Response
 
@@ -34,12 +36,36 @@ class Failed(msgspec.Struct, frozen=True, gc=False):
 Event = Answered | Failed
 
 
+class Stage(enum.Enum):
+    """How far an open exchange has come."""
+
+    HELD = "held"
+    """Its body waits for `100 Continue`, or for the peer's greeting."""
+    SENDING = "sending"
+    """Not all of it was output yet."""
+    SENT = "sent"
+    """All of it was output, and its final response head has not come."""
+    ANSWERING = "answering"
+    """Its final response head has come."""
+
+
 class Machine(Protocol):
     """One connection's protocol state."""
 
     @property
+    def http_version(self) -> HttpVersion: ...
+
+    @property
+    def is_multiplexed(self) -> bool:
+        """Many exchanges may be open at a time."""
+
+    @property
     def room(self) -> int:
         """How many more exchanges `send` takes now."""
+
+    @property
+    def capacity(self) -> int:
+        """How many exchanges may be open at a time; a large number while the peer has not said."""
 
     @property
     def open_exchanges(self) -> int:
@@ -53,21 +79,43 @@ class Machine(Protocol):
         """
 
     @property
-    def head_received(self) -> bool:
-        """The final response head of the oldest open exchange has been read."""
+    def unserved(self) -> int:
+        """How many of the requests sent the peer said, in closing, that it will not serve."""
+
+    def waiting(self) -> Iterator[tuple[Exchange, Stage]]:
+        """The open exchanges, the oldest first, and how far each has come.
+
+        For deadlines.  Go through it before doing anything else with the machine.
+        """
+
+    @property
+    def has_more_output(self) -> bool:
+        """Whether `take_output` may give more once all that it gave is written."""
 
     @property
     def body_held(self) -> bool:
-        """A request body waits for `100 Continue` (see `release_body`)."""
+        """A request body waits for `100 Continue`, or for the peer's greeting (see `release_body`)."""
 
     def send(self, exchange: Exchange) -> None:
         """Begin an exchange.  Only when `room` is above 0."""
 
     def release_body(self) -> None:
-        """Stop waiting for `100 Continue` and send the body."""
+        """Wait no longer for that, and send what was held."""
+
+    def cancel(self, exchange: Exchange, reason: str) -> list[Event]:
+        """Stop waiting for this exchange alone, and return how it ends.  Only if `is_multiplexed`."""
+
+    def ping(self) -> None:
+        """Ask the peer whether it is there: `ping_open` until it answers.  Only if `is_multiplexed`."""
+
+    @property
+    def ping_open(self) -> bool: ...
 
     def take_output(self) -> bytes:
-        """The bytes to write now, in order; each byte is returned once."""
+        """The bytes to write now, in order; each byte is returned once.
+
+        A large body may come in steps: ask again when all of it was written, until there is nothing.
+        """
 
     def receive(self, data: bytes) -> list[Event]:
         """Take bytes that arrived (never empty) and return what they completed.
@@ -81,5 +129,6 @@ class Machine(Protocol):
 
         `written` is how many of the output bytes the kernel accepted over the connection's life;
         `orderly` says that the peer closed properly (FIN, with TLS a close_notify), which may
-        complete a response that runs until close.
+        complete a response that runs until close.  What there is to output afterwards is a farewell,
+        and worth one try to write it.
         """

@@ -58,6 +58,8 @@ class Exchange(msgspec.Struct, eq=False, gc=False):
     """Which request of that connection it was, from 1: above 1 means reused."""
     fields: Fields = ()
     """Header fields of this request alone, behind those of its head, and under the same rules."""
+    written_at: float = 0.0
+    """When the kernel had taken all of it, if that is after `sent_at` and anybody noted it."""
     first_sent_at: float = 0.0
     """When it was given to a connection first; known once an attempt has failed."""
     tries: int = 0
@@ -72,8 +74,8 @@ class Response(msgspec.Struct, frozen=True, gc=False):
     """A final answer, read to its end or as far as it came.
 
     The body is bounded: streaming bodies are out of scope, an answer larger than the engine's
-    limit is cut and ends the connection.  `fields` names are lower case; values are as received,
-    without surrounding white space.
+    limit is cut and ends the connection (HTTP/1.1) or its stream (HTTP/2).  `fields` names are lower
+    case; values are as received, without surrounding white space.
     """
 
     status: int

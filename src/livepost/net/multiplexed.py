@@ -1,0 +1,255 @@
+"""A connection that carries many exchanges at a time: HTTP/2.
+
+Each exchange has a deadline of its own: one that passes it is cancelled, and the connection with it only
+if nothing else is under way.
+
+After a pause the connection is asked whether it is still there (PING) before it is trusted with
+records: what is sent to one that is gone without a word would be in doubt, and there is room for many.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+
+from livepost.events import CloseReason
+from livepost.net.connection import (
+    Connection,
+    ConnectionState,
+    Surroundings,
+    no_answer_within,
+    or_never,
+)
+from livepost.net.deadlines import NEVER
+from livepost.net.poller import LEAVING
+from livepost.wire.machine import Event, Machine, Stage
+from livepost.wire.message import Exchange
+
+# An unknown server is safe to use again below 4 s (most clients' choice): after that, ask first.
+TESTED_AFTER_SECONDS = 4.0
+# Servers bear few PINGs: gRPC's two in 5 minutes without data, others one in 30 s.
+SECONDS_BETWEEN_PINGS = 30.0
+PING_TIMEOUT_SECONDS = 5.0
+
+_ENOUGH = 2**31
+"""A capacity that asks for no other connection."""
+
+_IDLE = ConnectionState.IDLE
+_TESTING = ConnectionState.TESTING
+_BUSY = ConnectionState.BUSY
+_CLOSED = ConnectionState.CLOSED
+
+
+class MultiplexedConnection(Connection):
+    """Carries as many exchanges at a time as the server allows.
+
+    `on_hungry` is called also while it carries some and could carry more, `on_changed` when its `capacity`
+    changes, which the server may do at any time.
+    """
+
+    __slots__ = ("_idle_since", "_known_capacity", "_pinged_at", "_times_heads")
+
+    def __init__(
+        self,
+        number: int,
+        sock: socket.socket,
+        machine: Machine,
+        shared: Surroundings,
+        *,
+        on_hungry: Callable[[Connection], None],
+        on_changed: Callable[[Connection], None],
+        on_closed: Callable[[Connection, CloseReason], None],
+    ) -> None:
+        super().__init__(
+            number, sock, machine, shared, on_hungry=on_hungry, on_changed=on_changed, on_closed=on_closed
+        )
+        self._known_capacity = machine.capacity
+        self._idle_since = shared.clock()
+        self._pinged_at = -NEVER
+        self._times_heads = shared.timeouts.response_header_timeout is not None
+
+    @property
+    def room(self) -> int:
+        return 0 if self.state is _TESTING else self.spare
+
+    @property
+    def spare(self) -> int:
+        if self.state is _CLOSED:
+            return 0
+        room = self._machine.room
+        return room if self.requests + room <= self.requests_limit else min(room, self.left)
+
+    @property
+    def capacity(self) -> int:
+        machine = self._machine
+        if machine.closing is CloseReason.KEEPALIVE_OFF:
+            # It was meant to carry one.
+            return 1
+        if self.is_worn or machine.closing is not None:
+            return 0
+        # A server that gives no streams at first is waited for: another connection would be no better off.
+        return machine.capacity or (0 if self.has_answered else _ENOUGH)
+
+    @property
+    def has_outlived_limit(self) -> bool:
+        # No more than that are ever sent, and with the last of them the server says that it was the last.
+        machine = self._machine
+        return self.requests >= self.requests_limit and machine.closing is None and not machine.open_exchanges
+
+    def expire(self, now: float) -> None:
+        machine = self._machine
+        if self.state is _TESTING:
+            self._end(CloseReason.TIMEOUT, "no answer to a PING", orderly=False)
+        elif machine.open_exchanges or self.has_answered or machine.capacity:
+            super().expire(now)
+        else:
+            # It was never given room for a single exchange.
+            self.close(CloseReason.TIMEOUT)
+
+    def _expire(self, overdue: list[Exchange], now: float) -> None:
+        machine = self._machine
+        if len(overdue) == machine.open_exchanges:
+            super()._expire(overdue, now)
+            return
+        reason = no_answer_within(now - overdue[0].sent_at)
+        events: list[Event] = []
+        for exchange in overdue:
+            events += machine.cancel(exchange, reason)
+        self._settle(events, CloseReason.TIMEOUT)
+        # Whoever was told may have closed it.
+        if self.state is _CLOSED:
+            return
+        self._flush_rest(now)
+        if self.state is not _CLOSED:
+            self._note_capacity()
+        if self.room and self._unsent is None:
+            self._shared.poller.offer((self,))
+
+    def take_in(self, mask: int, settled: list[Event], now: float) -> bool:
+        had_room = self._machine.room > 0
+        is_ready = super().take_in(mask, settled, now)
+        if self.state is _CLOSED:
+            return False
+        self._note_capacity()
+        if self.has_outlived_limit:
+            self._on_changed(self)
+        if is_ready and not self.room:
+            self._go_on(now)
+        elif not is_ready and not mask & LEAVING:
+            is_ready = self._has_become_ready(now, had_room=had_room)
+        return is_ready and self.room > 0
+
+    def _has_become_ready(self, now: float, *, had_room: bool) -> bool:
+        """What kept it from being given work may be over now."""
+        machine = self._machine
+        if self.state is _TESTING and not machine.ping_open:
+            self._deadlines.set(self, now + or_never(self._shared.timeouts.idle_conn_timeout))
+            self._enter(_BUSY)
+        elif self.state is _IDLE and machine.room and not had_room:
+            self._enter(_BUSY)
+        return self.state is _BUSY and self._unsent is None
+
+    def _go_on(self, now: float) -> None:
+        machine = self._machine
+        # A frame that the peer is owed waits for the next request, but not if there may be none.
+        if not self._flush(now) or machine.closing is None or machine.open_exchanges:
+            return
+        reason = machine.closing
+        if reason is CloseReason.SERVER_ANNOUNCED and self.state is not _BUSY:
+            reason = CloseReason.SERVER_IDLE
+        self._end(reason, "", orderly=False)
+
+    def _note_capacity(self) -> None:
+        """It changes with SETTINGS and with streams given up, and ends with GOAWAY or with wear."""
+        capacity = self.capacity
+        if capacity != self._known_capacity:
+            self._known_capacity = capacity
+            if capacity and self.requests_limit != NEVER:
+                self.worn_at = self._worn_with(int(self.requests_limit))
+            self._on_changed(self)
+
+    def carry(self, exchanges: list[Exchange], now: float) -> None:
+        machine = self._machine
+        if self.state is _CLOSED:
+            return
+        before = requests = self.requests
+        number = self.number
+        limit = self.requests_limit
+        send = machine.send
+        while exchanges and machine.room and requests < limit:
+            exchange = exchanges.pop()
+            requests += 1
+            exchange.connection = number
+            exchange.request_on_connection = requests
+            send(exchange)
+        if requests == before:
+            self._wait_for_work(now)
+            return
+        self.requests = requests
+        if self.state is not _BUSY:
+            self._enter(_BUSY)
+        if not self._flush(now):
+            return
+        # The earliest that anything can be due; `expire` finds out what is.
+        self._look_by(now + self._answer_limit)
+        if machine.body_held:
+            self._look_by(now + or_never(self._shared.timeouts.expect_continue_timeout))
+        if requests >= self.worn_at:
+            self.is_worn = True
+            self.worn_at = NEVER
+        self._note_capacity()
+        if not exchanges and self.room:
+            self._on_hungry(self)
+
+    def _look_by(self, when: float) -> None:
+        if when < self.deadline:
+            self._deadlines.set(self, when)
+
+    def wake(self, now: float) -> bool:
+        if self.state is _BUSY or self.state is _TESTING:
+            return self.state is _BUSY
+        if self.state is _IDLE and self._needs_test(now):
+            self._enter(_TESTING)
+            self._pinged_at = now
+            self._machine.ping()
+            self._deadlines.set(self, now + PING_TIMEOUT_SECONDS)
+            self._flush(now)
+            return False
+        self._enter(_BUSY)
+        return True
+
+    def _needs_test(self, now: float) -> bool:
+        return (
+            now - self._idle_since > TESTED_AFTER_SECONDS and now - self._pinged_at >= SECONDS_BETWEEN_PINGS
+        )
+
+    def _wait_for_work(self, now: float) -> None:
+        """There is none for this connection now."""
+        if not self._flush(now):
+            return
+        if not self._machine.open_exchanges:
+            self._idle_since = now
+            self._become_idle(now)
+        else:
+            self._on_hungry(self)
+
+    def _flush(self, now: float) -> bool:
+        if not super()._flush(now):
+            return False
+        if self._times_heads and self._unsent is None:
+            for exchange, stage in self._machine.waiting():
+                if stage is Stage.SENT and exchange.written_at < exchange.sent_at:
+                    exchange.written_at = now
+                    self._look_by(now + self._answer_limit)
+        return True
+
+    def _flush_rest(self, now: float) -> None:
+        # Deadlines are looked at when the earliest that there can be has come.
+        if self._flush(now) and self._machine.open_exchanges and self.deadline == NEVER:
+            self._deadlines.set(self, self._answer_deadline())
+
+    def _head_written_at(self, exchange: Exchange) -> float:
+        return exchange.sent_at
+
+    def _all_written_at(self, exchange: Exchange) -> float:
+        return exchange.written_at if exchange.written_at >= exchange.sent_at else NEVER

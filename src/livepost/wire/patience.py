@@ -1,0 +1,61 @@
+"""What one side can make the other do, bounded by number, as there is no clock.
+
+The server's frames that bring no answer further: PING, SETTINGS, WINDOW_UPDATE, PRIORITY, empty DATA
+and interim heads cost it next to nothing (CVE-2019-9512 and the like).  Our resets: servers take many
+of them for an attack.
+"""
+
+from __future__ import annotations
+
+from livepost.wire.frames import ConnectionFault, ErrorCode
+
+IDLE_FRAMES_LIMIT = 10_000
+
+_CANCELS_AT_FIRST = 2
+_CANCELS_AT_MOST = 100
+_REQUESTS_PER_CANCEL = 4
+
+
+class Patience:
+    """Counts frames that bring nothing, anew whenever a request has been sent since the last one."""
+
+    __slots__ = ("_frames", "_next_id")
+
+    def __init__(self) -> None:
+        self._frames = 0
+        self._next_id = 0
+
+    def spend(self, next_id: int) -> None:
+        """One more such frame; `next_id` is the next stream.  Raises ConnectionFault."""
+        if next_id != self._next_id:
+            self._next_id = next_id
+            self._frames = 0
+        self._frames += 1
+        if self._frames > IDLE_FRAMES_LIMIT:
+            raise ConnectionFault(
+                ErrorCode.ENHANCE_YOUR_CALM, f"the server sent {IDLE_FRAMES_LIMIT} frames that say nothing"
+            )
+
+
+class CancelBudget:
+    """How many streams may be cancelled without looking like an attack (rapid reset, CVE-2023-44487).
+
+    Servers count differently; the strictest known ones are Tomcat (about one in three requests) and
+    Envoy (half of all, once there were 500).
+    """
+
+    __slots__ = ("_left", "_requests")
+
+    def __init__(self) -> None:
+        self._left: float = _CANCELS_AT_FIRST
+        self._requests = 0
+
+    def spend(self, requests: int) -> bool:
+        """Take one if there is one; `requests` is how many the connection has carried."""
+        earned = (requests - self._requests) / _REQUESTS_PER_CANCEL
+        self._requests = requests
+        self._left = min(_CANCELS_AT_MOST, self._left + earned)
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
