@@ -89,6 +89,11 @@ class Killer:
         """As `made_runs.marks_of`."""
         return marks_of(self.directory)
 
+    @property
+    def is_input_known(self) -> bool:
+        """It was read to its end, so that it is known how many records there are."""
+        return json.loads((self.directory / "run.json").read_bytes())["records"] is not None
+
     def letters(self, name: str) -> list[int]:
         """The ids of the records in these letters."""
         path = self.directory / name
