@@ -85,15 +85,14 @@ class Killer:
             self._file.write_bytes(b"".join(lines))
 
     @property
-    def codes_of_success(self) -> set[int]:
-        """Of input that a kill has cut short, the rest is not in the run, so not all is well."""
-        manifest = json.loads((self.directory / "run.json").read_bytes())
-        return {1} if self._file is None and manifest["records"] is None else {0}
-
-    @property
     def marks(self) -> str:
         """As `made_runs.marks_of`."""
         return marks_of(self.directory)
+
+    @property
+    def is_input_known(self) -> bool:
+        """It was read to its end, so that it is known how many records there are."""
+        return json.loads((self.directory / "run.json").read_bytes())["records"] is not None
 
     def letters(self, name: str) -> list[int]:
         """The ids of the records in these letters."""

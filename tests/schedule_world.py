@@ -97,6 +97,7 @@ class FakeRecorder:
 
     def __init__(self) -> None:
         self.marks = memoryview(bytearray(1_000))
+        self.is_sent_again = False
         self.concluded: list[str] = []
 
     def conclude(

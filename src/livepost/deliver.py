@@ -138,8 +138,9 @@ class Delivery:
         `source` takes the place of the one given before, and reserves in the directory what it yields.
         The directory has the identity given as `run_id`, and stays open at the end.
         """
-        self._recording = Recording(run, self._went_wrong)
         self._source = source or self._source
+        is_sent_again = self._policies.rules.is_safe_to_repeat and isinstance(self._source, RecordedSource)
+        self._recording = Recording(run, self._went_wrong, is_sent_again=is_sent_again)
 
     async def run(self) -> Result:
         """Deliver everything, or as much as can be."""

@@ -147,11 +147,17 @@ class ResumedSource(RecordedSource):
 
 
 class Recording:
-    """Keeps how records end.  What goes wrong with that ends the run (`fail`), not the event loop."""
+    """Keeps how records end.  What goes wrong with that ends the run (`fail`), not the event loop.
 
-    def __init__(self, run: Run, fail: Callable[[LivepostError], None]) -> None:
+    `is_sent_again`: what is left in flight is safe to repeat, and `resume` finds it in the input.
+    """
+
+    def __init__(
+        self, run: Run, fail: Callable[[LivepostError], None], *, is_sent_again: bool = False
+    ) -> None:
         self._run = run
         self._fail = fail
+        self.is_sent_again = is_sent_again
 
     @property
     def marks(self) -> memoryview:

@@ -13,7 +13,7 @@ from watched_api import WatchedApi
 from livepost.cli.main import main
 from livepost.errors import OutputError
 from livepost.mark import DELIVERED
-from livepost.rehearsal.reply import Reply
+from livepost.rehearsal.reply import HANG_UP, Reply
 from livepost.runs.listing import Activity, describe
 from livepost.runs.run import Run
 
@@ -61,6 +61,21 @@ def test_what_was_in_flight_is_in_doubt(capfd: pytest.CaptureFixture[str], api: 
         ({"id": 2}, "in flight when the run was interrupted"),
         ({"id": 4}, "in flight when the run was interrupted"),
     ]
+
+
+def test_what_is_safe_to_repeat_waits_for_the_next_process_if_this_one_is_stopped(
+    capfd: pytest.CaptureFixture[str], api: WatchedApi
+) -> None:
+    killed(DIR, api.to, "DF", options={"method": "PUT"})
+    api.replies[b'{"id": 2}'] = HANG_UP
+    code, said = resume(capfd, "run", "--give-up-after", "200ms", "--start-timeout", "200ms")
+    assert (code, marks_of(DIR)) == (75, "DF")
+    assert said[-1] == "livepost: to go on: livepost resume run"
+    api.replies.clear()
+    api.requests()
+    code, said = resume(capfd, "run")
+    assert (code, api.bodies(), marks_of(DIR)) == (0, [b'{"id": 2}'], "DD")
+    assert said[0] == "livepost: run run: 1 delivered before, 1 in flight when it ended"
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,15 @@ def test_what_fails_again_has_a_new_letter(capfd: pytest.CaptureFixture[str], ap
     assert (api.bodies(), marks_of(DIR)) == ([b'{"id": 1}'], "DQ")
 
 
+def test_what_is_in_doubt_stays_so_also_where_it_is_safe_to_repeat(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """It may be that the input is not there any more, and only its letter holds it."""
+    ended(DIR, "http://127.0.0.1:1/", "DQ", options={"method": "PUT"})
+    assert retry(capfd, "run", "--in-doubt", "--start-timeout", "100ms")[0] == 3
+    assert marks_of(DIR) == "DQ"
+
+
 @pytest.mark.parametrize("was_read", [True, False])
 def test_a_run_has_not_finished_while_records_were_never_sent(
     capfd: pytest.CaptureFixture[str], api: WatchedApi, was_read: bool

@@ -75,6 +75,14 @@ def test_what_may_have_been_processed_is_left_in_doubt(by_mark: bool) -> None:
     assert world.recorder.concluded == [reason]
 
 
+def test_what_a_later_process_may_send_again_stays_in_flight() -> None:
+    world = World()
+    world.recorder.is_sent_again = True
+    world.account.left(world.exchange.record, UNSENT, 2, has_doubt=True)
+    assert (world.recorder.text, world.observer.told) == ("F", ["1 in_doubt"])
+    assert world.recorder.concluded == []
+
+
 def test_what_was_never_tried_keeps_its_mark() -> None:
     world = World()
     world.account.left(record(2), UNSENT)

@@ -18,6 +18,10 @@ class Recorder(Protocol):
     def marks(self) -> memoryview:
         """One byte per record, at its number.  Asked for anew each time: it is replaced as the run grows."""
 
+    @property
+    def is_sent_again(self) -> bool:
+        """A later process may send what this one leaves marked as in flight."""
+
     def conclude(
         self, mark: int, item: Record | Rejection, reason: str, attempts: int, response: Response | None
     ) -> None:
@@ -92,11 +96,12 @@ class Account:
         """A record will not be tried, or not any more; `outcome` is UNSENT and says why.
 
         It is in doubt all the same if an attempt, perhaps of an earlier process, may have been processed.
+        Where a later process may send it again it stays marked as in flight, as if this one had crashed.
         """
         if self._recorder is not None and self._recorder.marks[record.number] == IN_FLIGHT:
             has_doubt = True
         outcome = in_spite_of(has_doubt, outcome)
-        if has_doubt and self._recorder is not None:
+        if has_doubt and self._recorder is not None and not self._recorder.is_sent_again:
             self._recorder.conclude(IN_DOUBT, record, outcome.reason, attempts, None)
         for observer in self.observers:
             observer.left(record, outcome)
