@@ -141,13 +141,15 @@ def apache(folder: Path, files: CertificateFiles | None) -> Iterator[int]:
 def hypercorn(folder: Path, files: CertificateFiles | None, *, is_limited: bool = False) -> Iterator[int]:
     """hypercorn, which builds on h2.
 
-    `is_limited`: as it is when nothing is set.  With the 1,001st request on a connection it says that this is
-    the last, and then answers nothing that is open.
+    `is_limited`: with the 1,001st request on a connection it says that this is the last, and then answers
+    nothing that is open.  So it does when nothing is set; but then it closes the connection only after 5 s.
     """
     port = unused_port()
     tls = [] if files is None else ["--certfile", str(files.certificate), "--keyfile", str(files.key)]
     configuration = folder / "hypercorn.toml"
-    configuration.write_text("" if is_limited else "keep_alive_max_requests = 1_000_000")
+    configuration.write_text(
+        "keep_alive_timeout = 0.2" if is_limited else "keep_alive_max_requests = 1_000_000"
+    )
     command = ["hypercorn", "counting_app:app", "--bind", f"127.0.0.1:{port}", *tls]
     command += ["--config", str(configuration)]
     with _running([sys.executable, "-m", *command], port, folder / "log"):

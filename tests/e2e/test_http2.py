@@ -91,9 +91,9 @@ def test_a_server_that_drops_what_is_open_at_its_limit(authority: Authority, tmp
     in_doubt = ended.summary["records"]["in_doubt"]
     assert ended.summary["records"]["delivered"] == records - in_doubt
     # Two connections tell, when the server closes them at last; meanwhile others may come to it.  It would
-    # be all ten otherwise.
-    assert 1 <= in_doubt <= 6 * 100
-    assert connections["closed"]["limit_reached"] >= 2
+    # be nine otherwise.
+    assert 1 <= in_doubt <= 5 * 100
+    assert connections["closed"]["limit_reached"] >= 4
     assert 9 <= counted <= 12
 
 
