@@ -88,8 +88,8 @@ class RealServer:
 @contextlib.contextmanager
 def apache(folder: Path) -> Iterator[RealServer]:
     """Run Apache httpd, which ends a connection after 101 requests, while the block runs."""
-    program = _installed("apache2", package="apache2")
-    port = _unused_port()
+    program = installed("apache2", package="apache2")
+    port = unused_port()
     configuration = folder / "apache.conf"
     configuration.write_text(
         _APACHE_CONFIGURATION.format(folder=folder, port=port, modules="/usr/lib/apache2/modules")
@@ -106,7 +106,7 @@ def apache(folder: Path) -> Iterator[RealServer]:
 @contextlib.contextmanager
 def node(folder: Path) -> Iterator[RealServer]:
     """Run Node's http server, as it is when nothing is set, while the block runs."""
-    program, port = _installed("node", package="nodejs"), _unused_port()
+    program, port = installed("node", package="nodejs"), unused_port()
     with _running([program, "-e", _NODE_SCRIPT, str(port)], port, folder / "log") as server:
         yield server
         server.counts = Counts(*json.loads(server.ask()))
@@ -128,7 +128,7 @@ def granian(folder: Path) -> Iterator[RealServer]:
 
 @contextlib.contextmanager
 def _running_app(folder: Path, module: str, *options: str) -> Iterator[RealServer]:
-    port = _unused_port()
+    port = unused_port()
     where = ("--host", "127.0.0.1", "--port", str(port))
     command = [sys.executable, "-m", module, "counting_app:app", *where, *options]
     with _running(command, port, folder / "log") as server:
@@ -175,7 +175,7 @@ def _wait_until_it_answers(process: subprocess.Popen[bytes], server: RealServer,
     pytest.fail(f"{process.args!r} did not start: {log.read_text()}")
 
 
-def _installed(program: str, *, package: str) -> str:
+def installed(program: str, *, package: str) -> str:
     """Where the program is; without it the test is skipped, but fails under CI."""
     path = shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
     if path is None:
@@ -184,7 +184,7 @@ def _installed(program: str, *, package: str) -> str:
     return path
 
 
-def _unused_port() -> int:
+def unused_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as sock:
         port: int = sock.getsockname()[1]
         return port

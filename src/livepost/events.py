@@ -29,6 +29,8 @@ class CloseReason(enum.Enum):
     """Ours: an answer took longer than allowed."""
     EXHAUSTED = "exhausted"
     """Ours: it has carried as many requests as HTTP/2 can number, or lost its streams to timeouts."""
+    LIMIT_REACHED = "limit_reached"
+    """Ours: with one request more the server would end it, and lose those that are open."""
     EARLY_ANSWER = "early_answer"
     """Ours: the server answered for good before it had the whole request."""
     PROTOCOL_ERROR = "protocol_error"

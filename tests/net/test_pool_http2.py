@@ -338,6 +338,41 @@ def test_requests_that_a_goodbye_refused_do_not_count(make_scene: MakeScene) -> 
     assert scene.pool._requests_limit.known == 30
 
 
+def test_a_server_that_leaves_its_last_requests_unanswered_is_not_let_come_so_far(
+    make_scene: MakeScene,
+) -> None:
+    """hypercorn: it says goodbye with one request too many, and then nothing more."""
+    scene = make_scene(max_conns_per_host=2)
+    for _ in range(2):
+        scene.work.add(*bodies(202))
+        scene.wake()
+        server = scene.join(streams(2))
+        for _ in range(200):
+            server.serve()
+            server.answer()
+        server.serve()
+        assert (len(server.end.bodies), scene.work.waiting) == (202, 0)
+        server.say(server.http2.announce_the_end(403))
+        server.peer.close()
+        scene.turn()
+    assert [sent for _, sent, _ in scene.work.failures] == [Sent.ALL] * 4
+    scene.work.add(*bodies(300))
+    scene.wake()
+    server = scene.join(streams(2))
+    for _ in range(198):
+        server.serve()
+        server.answer()
+    replacement = scene.join(streams(2))
+    assert server.serve() == 200
+    server.answer(2)
+    assert server.serve() == 200
+    assert scene.observer.reasons[-1] is CloseReason.LIMIT_REACHED
+    assert server.http2.goodbye == 0
+    assert len(scene.work.failures) == 4
+    replacement.serve()
+    replacement.answer()
+
+
 # Goodbyes that say what to do.
 
 

@@ -22,10 +22,11 @@ from dataclasses import dataclass
 from livepost.clock import Clock
 from livepost.config import Timeouts
 from livepost.events import CloseReason, ConnectionClosed, ConnectionObserver
+from livepost.model import Sent
 from livepost.net.deadlines import NEVER, Deadlines
 from livepost.net.poller import LEAVING, WRITABLE, Poller
 from livepost.net.work import Work
-from livepost.wire.machine import Answered, Event, Machine, Stage
+from livepost.wire.machine import Answered, Event, Failed, Machine, Stage
 from livepost.wire.message import Exchange
 
 # One TLS record is at most 16 KiB, so a read always empties OpenSSL's own buffer and readiness of
@@ -33,6 +34,8 @@ from livepost.wire.message import Exchange
 READ_BYTES = 65_536
 
 _NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+
+_SENT = (Sent.SOME, Sent.ALL)
 
 # Nobody would read a farewell.
 _PEER_IS_GONE = frozenset((CloseReason.SERVER_IDLE, CloseReason.SERVER_CLOSED, CloseReason.RESET))
@@ -99,6 +102,7 @@ class Connection:
         "descriptor",
         "has_answered",
         "is_worn",
+        "lost",
         "number",
         "queued_at",
         "requests",
@@ -123,6 +127,8 @@ class Connection:
         self.state = _IDLE
         self.requests = self.bytes_sent = self.bytes_received = 0
         self.has_answered = False
+        self.lost = 0
+        """How many requests that the server may have were open at its end, and had no answer."""
         self.deadline = self.queued_at = NEVER
         self._socket = sock
         self._read: Callable[[int], bytes] = sock.recv
@@ -409,6 +415,7 @@ class Connection:
         machine = self._machine
         announced = machine.closing
         events = machine.end(written=self.bytes_sent, reason=explanation, orderly=orderly)
+        self.lost = sum(isinstance(event, Failed) and event.sent in _SENT for event in events)
         if reason is CloseReason.SERVER_CLOSED:
             # A response that runs until close announces it.
             reason = machine.closing or reason

@@ -133,6 +133,9 @@ class MultiplexedConnection(Connection):
         self._note_capacity()
         if self.has_outlived_limit:
             self._on_changed(self)
+        # Whoever was told may have closed it.
+        if self.state is _CLOSED:
+            return False
         if is_ready and not self.room:
             self._go_on(now)
         elif not is_ready and not mask & LEAVING:

@@ -49,9 +49,12 @@ from livepost.wire.machine import Machine
 _SAYS_NOTHING = frozenset(
     (
         *(CloseReason.FINISHED, CloseReason.STOPPED, CloseReason.IDLE_TIMEOUT, CloseReason.IDLE_LIMIT),
-        *(CloseReason.HTTP_1_1_REQUIRED, CloseReason.ENHANCE_YOUR_CALM),
+        *(CloseReason.HTTP_1_1_REQUIRED, CloseReason.ENHANCE_YOUR_CALM, CloseReason.LIMIT_REACHED),
     )
 )
+
+# With GOAWAY, which an error may have followed.
+_ANNOUNCED = frozenset((CloseReason.SERVER_ANNOUNCED, CloseReason.SERVER_ERROR))
 
 _CALM = DialError("the server asks for calm", "lower --connections or --rate")
 
@@ -315,6 +318,9 @@ class Pool:
         if connection.closing is not None:
             self._note_leaving(connection, connection.closing)
         elif connection.has_outlived_limit:
+            if self._requests_limit.is_ours:
+                connection.close(CloseReason.LIMIT_REACHED)
+                return
             self._requests_limit.forget()
             self._limit_requests()
         self._note_capacity(connection)
@@ -355,6 +361,10 @@ class Pool:
         self._leaving.discard(connection.number)
         if self._is_closed:
             return
+        if reason in _ANNOUNCED and connection.lost:
+            answered = connection.requests_served - connection.lost
+            if self._requests_limit.let_down(answered):
+                self._limit_requests()
         if connection.has_answered:
             # With the last one that was of use a new reckoning begins: a server that refused more
             # connections for an hour and then starts again is waited for as any other.
