@@ -9,6 +9,9 @@ from statistics import median
 CPU_OF_GO_AT_MOST = 0.5
 RATE_OF_WRK_AT_LEAST = 0.5
 TLS_RATE_OF_GO_AT_LEAST = 2.0
+HTTP2_CPU_OF_GO_AT_MOST = 0.25
+HTTP2_RATE_OF_H2LOAD_AT_LEAST = 0.4
+HTTP2_RATE_OF_HTTP1_AT_LEAST = 1.0
 PEAK_BYTES_BELOW = 60_000_000
 PEAK_GROWTH_AT_MOST = 1.1
 """What "the same peak memory" for ten times the records means."""
@@ -111,6 +114,39 @@ def speed_verdicts(samples: Sequence[Sample]) -> list[Verdict]:
         rate = ratio(mine, of(samples, "tls", "go"), lambda sample: sample.records_per_second)
         target = f"over TLS records/s at least {TLS_RATE_OF_GO_AT_LEAST:g} times Go's"
         verdicts.append(_at_least(target, rate, TLS_RATE_OF_GO_AT_LEAST))
+    return verdicts
+
+
+def http2_verdicts(samples: Sequence[Sample], scenario: str, *, has_http1: bool) -> list[Verdict]:
+    """The targets for one connection over HTTP/2; `has_http1` says that the server speaks HTTP/1.1, too."""
+    mine = of(samples, scenario, "livepost")
+
+    def compared(peer: str, figure: Figure) -> Ratio | None:
+        return ratio(mine, of(samples, scenario, peer), figure)
+
+    def rate(sample: Sample) -> float:
+        return sample.records_per_second
+
+    verdicts = [
+        _at_most(
+            f"{scenario}: client CPU per record at most {HTTP2_CPU_OF_GO_AT_MOST} of Go's",
+            compared("go", lambda sample: sample.cpu_microseconds),
+            HTTP2_CPU_OF_GO_AT_MOST,
+        ),
+        _at_least(
+            f"{scenario}: records/s at least {HTTP2_RATE_OF_H2LOAD_AT_LEAST} of h2load's",
+            compared("h2load", rate),
+            HTTP2_RATE_OF_H2LOAD_AT_LEAST,
+        ),
+    ]
+    if has_http1:
+        verdicts.append(
+            _at_least(
+                f"{scenario}: faster than livepost over HTTP/1.1 with 64 connections",
+                compared("livepost-http1", rate),
+                HTTP2_RATE_OF_HTTP1_AT_LEAST,
+            )
+        )
     return verdicts
 
 

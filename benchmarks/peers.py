@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+HTTP1_CONNECTIONS = 64
 HERE = Path(__file__).resolve().parent
 PROGRAMS = Path(sys.executable).parent
 """Where pip puts programs: the bin directory of the virtual environment this runs in."""
@@ -31,9 +34,13 @@ class Job:
     url: str
     file: Path
     connections: int
+    """Over HTTP/2, the streams of one."""
     seconds: int
     """For a peer that runs for a time rather than for a number of records."""
     certificate: Path | None = None
+    is_http2: bool = False
+    http1_url: str | None = None
+    """The same server over HTTP/1.1, where it speaks that, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +60,11 @@ class Peer:
     label: str
     shares: tuple[float, float] = (1.0, 1.0)
     """Part of the records that it is given, in cleartext and over TLS: a slow peer would take minutes."""
+
+    speaks_http1 = True
+    """Takes part where HTTP/1.1 is measured, or HTTP/2."""
+    speaks_http2 = False
+    needs_http1_url = False
 
     is_timed: bool = False
     """Runs for `Job.seconds` instead of sending each record once."""
@@ -76,6 +88,7 @@ class Peer:
 class Livepost(Peer):
     key = "livepost"
     label = "livepost send"
+    speaks_http2 = True
 
     def prepare(self, directory: Path) -> str:
         self.program = _find("livepost", "pip install .")
@@ -85,10 +98,12 @@ class Livepost(Peer):
         return [self.program, "--version"]
 
     def command(self, job: Job) -> list[str]:
-        trust = ["--cacert", str(job.certificate)] if job.certificate else []
+        how = ["--cacert", str(job.certificate)] if job.certificate else []
+        if job.is_http2 and not job.certificate:
+            how.append("--http2-prior-knowledge")
         return [
             *(self.program, "send", str(job.file), "--to", job.url),
-            *("--connections", str(job.connections), "--json", "--progress", "none", *trust),
+            *("--connections", str(job.connections), "--json", "--progress", "none", *how),
         ]
 
     def read(self, stdout: str) -> Result:
@@ -99,11 +114,28 @@ class Livepost(Peer):
             raise UnreadableResultError(f"no summary in what it printed: {stdout[-200:]!r}") from error
 
 
+class LivepostHttp1(Livepost):
+    """The same over HTTP/1.1, to compare."""
+
+    key = "livepost-http1"
+    label = "livepost, HTTP/1.1, 64 conn."
+    speaks_http1 = False
+    needs_http1_url = True
+
+    def command(self, job: Job) -> list[str]:
+        assert job.http1_url is not None
+        over_http1 = dataclasses.replace(
+            job, url=job.http1_url, connections=HTTP1_CONNECTIONS, is_http2=False
+        )
+        return [*super().command(over_http1), "--http1.1"]
+
+
 class Go(Peer):
     """The loop in go/main.go, compiled with the toolchain that is there and no modules."""
 
     def __init__(self, default_transport: bool) -> None:
         self._options = ["-default"] if default_transport else []
+        self.speaks_http2 = not default_transport
         self.key = "go-default" if default_transport else "go"
         self.label = "Go net/http, default pool" if default_transport else "Go net/http, tuned pool"
         if default_transport:
@@ -121,6 +153,7 @@ class Go(Peer):
         return [
             *(str(self.program), "-file", str(job.file), "-to", job.url),
             *("-workers", str(job.connections), *self._options, *trust),
+            *(["-http2"] if job.is_http2 else []),
         ]
 
     def read(self, stdout: str) -> Result:
@@ -149,6 +182,36 @@ class Wrk(Peer):
         ]
 
 
+class H2load(Peer):
+    key = "h2load"
+    label = "h2load (1)"
+    speaks_http1 = False
+    speaks_http2 = True
+
+    def prepare(self, directory: Path) -> str:
+        self.program = _find("h2load", "apt-get install nghttp2-client")
+        self._directory = directory
+        return _first_line([self.program, "--version"])
+
+    def command(self, job: Job) -> list[str]:
+        body = self._directory / "body.json"
+        with job.file.open("rb") as records:
+            body.write_bytes(records.readline().rstrip(b"\n"))
+            records.seek(0)
+            count = sum(1 for _ in records)
+        return [
+            *(self.program, f"-n{count}", "-c1", f"-m{job.connections}", "-t1", f"-d{body}"),
+            *("-Hcontent-type: application/json", job.url),
+        ]
+
+    def read(self, stdout: str) -> Result:
+        found = re.search(r"^requests: .* (\d+) succeeded, (\d+) failed, (\d+) errored", stdout, re.MULTILINE)
+        if found is None:
+            raise UnreadableResultError(f"no result in what it printed: {stdout[-200:]!r}")
+        succeeded, failed, errored = map(int, found.groups())
+        return Result(succeeded, failed + errored)
+
+
 class Script(Peer):
     """A Python library in a script under clients/, run by this interpreter."""
 
@@ -175,7 +238,9 @@ def all_peers() -> list[Peer]:
     """Every peer there is, in the order in which they are shown."""
     return [
         Livepost(),
+        LivepostHttp1(),
         Wrk(),
+        H2load(),
         Go(default_transport=False),
         Go(default_transport=True),
         Script("pycurl", "pycurl multi (2)", "pycurl", (0.1, 0.1)),

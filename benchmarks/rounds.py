@@ -12,7 +12,7 @@ import machine
 import measure
 from figures import Sample
 from peers import Job, Peer, Result, UnreadableResultError
-from servers import Nginx
+from scenarios import Scenario
 
 FIRST_RUN_SECONDS = 2
 """How long a timed peer runs at first; then as long as it takes for as many records as the others."""
@@ -28,50 +28,55 @@ def progress(text: str) -> None:
 class Rounds:
     """Runs peers and keeps their samples; what went wrong is kept as sentences."""
 
-    nginx: Nginx
     directory: Path
     client_core: int
-    connections: int
     samples: list[Sample] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     _seconds: dict[tuple[str, str], int] = field(default_factory=dict)
 
-    def run(self, scenario: str, peers: Sequence[Peer], records: int, rounds: int) -> None:
-        """Run all peers `rounds` times over `scenario`, http or tls."""
+    def run(self, scenario: Scenario, peers: Sequence[Peer], records: int, rounds: int) -> None:
+        """Run all peers `rounds` times."""
         for round_number in range(1, rounds + 1):
             # Every other round backwards: nobody always follows the same peer, and those that are
             # compared stay neighbours in time.
             for peer in peers if round_number % 2 else reversed(peers):
-                count = max(1, round(records * peer.shares[scenario == "tls"]))
+                count = max(1, round(records * peer.shares[scenario.is_tls]))
                 sample = self.one(scenario, peer, self.file(count), count, round_number)
                 if sample is not None:
                     progress(
-                        f"{scenario} round {round_number} of {rounds}: {peer.key:14}"
+                        f"{scenario.key} round {round_number} of {rounds}: {peer.key:14}"
                         f"{sample.records_per_second:>9.0f}/s {sample.cpu_microseconds:>8.1f} µs"
                     )
 
-    def one(self, scenario: str, peer: Peer, file: Path, count: int, round_number: int) -> Sample | None:
-        """Run one peer once; None, and a problem noted, if it did not deliver every record."""
-        is_tls = scenario == "tls"
+    def one(
+        self, scenario: Scenario, peer: Peer, file: Path, count: int, round_number: int, key: str = ""
+    ) -> Sample | None:
+        """Run one peer once; None, and a problem noted, if it did not deliver every record.
+
+        The sample goes under `key`, if that is given, or the scenario's.
+        """
+        key = key or scenario.key
         job = Job(
-            url=self.nginx.tls_url if is_tls else self.nginx.http_url,
+            url=scenario.url,
             file=file,
-            connections=self.connections,
-            seconds=self._seconds.get((scenario, peer.key), FIRST_RUN_SECONDS),
-            certificate=self.nginx.certificate if is_tls else None,
+            connections=scenario.at_once,
+            seconds=self._seconds.get((key, peer.key), FIRST_RUN_SECONDS),
+            certificate=scenario.certificate,
+            is_http2=scenario.is_http2,
+            http1_url=scenario.http1_url,
         )
-        accepted, server, busy = self._counters()
+        accepted, server, busy = _counters(scenario)
         try:
             ended = measure.run(peer.command(job), self.client_core, self.directory)
             result = _checked(peer, ended, count)
         except (UnreadableResultError, measure.TooSlowError) as error:
-            self.problems.append(f"{peer.key}, {scenario}, round {round_number}: {error}")
+            self.problems.append(f"{peer.key}, {key}, round {round_number}: {error}")
             progress(self.problems[-1])
             return None
-        accepted_then, server_then, busy_then = self._counters()
+        accepted_then, server_then, busy_then = _counters(scenario)
         other_seconds = (busy_then - busy) - (server_then - server) - ended.cpu_seconds
         sample = Sample(
-            scenario=scenario,
+            scenario=key,
             peer=peer.key,
             round=round_number,
             delivered=result.delivered,
@@ -84,16 +89,18 @@ class Rounds:
         )
         self.samples.append(sample)
         wanted_seconds = round(count / sample.records_per_second)
-        self._seconds[scenario, peer.key] = min(max(wanted_seconds, 1), LONGEST_RUN_SECONDS)
+        self._seconds[key, peer.key] = min(max(wanted_seconds, 1), LONGEST_RUN_SECONDS)
         return sample
-
-    def _counters(self) -> tuple[int, float, float]:
-        return self.nginx.connections_accepted(), self.nginx.cpu_seconds(), machine.busy_seconds()
 
     def file(self, count: int) -> Path:
         """A file of so many records, made once."""
         path = self.directory / f"{count}.ndjson"
         return path if path.exists() else data.write(path, count)
+
+
+def _counters(scenario: Scenario) -> tuple[int, float, float]:
+    server = scenario.server
+    return server.connections_accepted(), server.cpu_seconds(), machine.busy_seconds()
 
 
 def _checked(peer: Peer, ended: measure.Run, count: int) -> Result:

@@ -1,6 +1,6 @@
 """Compares livepost with the programs it is to replace, and says which targets it meets.
 
-Everything runs on this machine: nginx on one core, one client after the other on another core.
+Everything runs on this machine: the server on one core, one client after the other on another core.
 Exit code 0 if every run succeeded, whether or not the targets were met; 1 if a run failed; 2 if
 the benchmark cannot run at all.  Without any option the report is also written to RESULTS.md.
 """
@@ -8,6 +8,7 @@ the benchmark cannot run at all.  Without any option the report is also written 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime as dt
 import json
 import shlex
@@ -26,21 +27,23 @@ import figures
 import machine
 import measure
 import peers
+import scenarios
 import servers
 import table
 from figures import Verdict
 from peers import HERE, Livepost, Peer, PeerMissingError, all_peers
 from rounds import Rounds, progress
+from scenarios import Scenario
 
-SCENARIOS = ("http", "tls", "memory", "startup")
-TITLES = {"http": "HTTP/1.1, cleartext", "tls": "HTTP/1.1 over TLS"}
+SCENARIOS = ("http", "tls", "http2", "memory", "startup")
 MEMORY_FACTOR = 10
 NOTES = (
     *peers.NOTES,
     "livepost and Go: the whole process with its start; CPU is user and system time of the client",
     "Go has one core, so GOMAXPROCS is 1; its program reads the same file and every answer to its end",
-    "handshakes: connections that nginx accepted; it closes each after 1 000 requests (its default)",
-    "server busy: part of nginx's core in use; near 100 % the server is the limit, not the client",
+    "handshakes: connections that the server accepted (of nghttpd's: that the kernel did for all servers)",
+    "nginx closes each after 1 000 requests (its default) over HTTP/1.1, and none over HTTP/2",
+    "server busy: part of the server's core in use; near 100 % it is the limit, not the client",
     "≤: a peak this small cannot be told from that of the benchmark's own process",
 )
 
@@ -114,14 +117,20 @@ def benchmark(options: argparse.Namespace, directory: Path) -> int:
     started = time.monotonic()
     report = Report()
     client_core, server_core = machine.client_and_server_core()
-    with servers.Nginx(directory / "nginx", server_core) as nginx:
+    with contextlib.ExitStack() as running:
+        nginx = running.enter_context(servers.Nginx(directory / "nginx", server_core))
         ready, missing, versions = _prepare(options.peers, directory)
         _show_head(report, options, versions, client_core, server_core)
-        rounds = Rounds(nginx, directory, client_core, options.connections)
-        _speeds(report, options, rounds, ready, missing)
-        livepost = next((peer for peer in ready if isinstance(peer, Livepost)), None)
+        rounds = Rounds(directory, client_core)
+        over_http1 = scenarios.http1(nginx, options.connections)
+        tables = [scenario for scenario in over_http1 if scenario.key in options.scenarios]
+        if "http2" in options.scenarios:
+            tables += scenarios.http2(nginx, _nghttpd(report, running, directory, server_core))
+        _speeds(report, options, rounds, tables, ready, missing)
+        livepost = next((peer for peer in ready if peer.key == Livepost.key), None)
+        assert livepost is None or isinstance(livepost, Livepost)
         if "memory" in options.scenarios and livepost:
-            _memory(report, options, rounds, livepost)
+            _memory(report, options, rounds, over_http1[0], livepost)
         if "startup" in options.scenarios and livepost:
             _startup(report, livepost, client_core, directory, 5 if options.quick else 20)
     if livepost is None:
@@ -136,6 +145,17 @@ def benchmark(options: argparse.Namespace, directory: Path) -> int:
     report.raw |= {"verdicts": [asdict(verdict) for verdict in report.verdicts], "problems": rounds.problems}
     _save(report, options)
     return 1 if rounds.problems else 0
+
+
+def _nghttpd(
+    report: Report, running: contextlib.ExitStack, directory: Path, core: int
+) -> servers.Nghttpd | None:
+    """Started; None, and that said, where there is none."""
+    try:
+        return running.enter_context(servers.Nghttpd(directory / "nghttpd", core))
+    except servers.ServerError as error:
+        report.show("", f"HTTP/2 with nginx alone: {error}")
+        return None
 
 
 def _prepare(keys: list[str], directory: Path) -> tuple[list[Peer], dict[str, str], dict[str, str]]:
@@ -162,11 +182,14 @@ def _show_head(
         report.show("THERE IS ONLY ONE CORE: client and server share it, and no figure below means much")
     else:
         report.show(
-            f"clients one after the other on core {client_core}, nginx on core {server_core}, loopback"
+            f"clients one after the other on core {client_core}, the server on core {server_core}, loopback"
         )
     if options.quick:
         report.show("A QUICK RUN: it shows that the benchmark works; its figures mean little")
-    software = [f"{servers.version()} with its default limits", *dict.fromkeys(versions.values())]
+    software = [f"{servers.nginx_version()} with its default limits"]
+    if "http2" in options.scenarios:
+        software += servers.nghttpd_version()
+    software += dict.fromkeys(versions.values())
     report.show(*textwrap.wrap("; ".join(software), table.WIDTH))
     report.raw |= {
         "machine": machine.describe(),
@@ -177,31 +200,54 @@ def _show_head(
 
 
 def _speeds(
-    report: Report, options: argparse.Namespace, rounds: Rounds, ready: list[Peer], missing: dict[str, str]
+    report: Report,
+    options: argparse.Namespace,
+    rounds: Rounds,
+    tables: list[Scenario],
+    ready: list[Peer],
+    missing: dict[str, str],
 ) -> None:
-    scenarios = [scenario for scenario in ("http", "tls") if scenario in options.scenarios]
-    labels = {peer.key: peer.label for peer in all_peers() if peer.key in options.peers}
-    speeds = table.Speeds(labels, missing, measure.peak_floor_bytes(rounds.directory))
-    for scenario in scenarios:
-        rounds.run(scenario, ready, options.records, options.rounds)
-        title = (
-            f"{TITLES[scenario]}: {table.number(options.records)} records of about 200 bytes, "
-            f"{options.connections} connections, median of {options.rounds}"
+    floor = measure.peak_floor_bytes(rounds.directory)
+    for scenario in tables:
+        asked = [peer for peer in all_peers() if peer.key in options.peers and takes_part(peer, scenario)]
+        speeds = table.Speeds({peer.key: peer.label for peer in asked}, missing, floor)
+        rounds.run(
+            scenario,
+            [peer for peer in ready if takes_part(peer, scenario)],
+            options.records,
+            options.rounds,
         )
-        report.show(*speeds.lines(title, rounds.samples, scenario))
-    if scenarios:
+        title = (
+            f"{scenario.title}, {table.number(options.records)} records of about 200 bytes, "
+            f"median of {options.rounds}"
+        )
+        report.show(*speeds.lines(title, rounds.samples, scenario.key))
+    if tables:
         report.show("", *NOTES)
         report.verdicts += figures.speed_verdicts(rounds.samples)
+    for scenario in tables:
+        if scenario.is_http2:
+            has_http1 = scenario.http1_url is not None
+            report.verdicts += figures.http2_verdicts(rounds.samples, scenario.key, has_http1=has_http1)
 
 
-def _memory(report: Report, options: argparse.Namespace, rounds: Rounds, livepost: Livepost) -> None:
+def takes_part(peer: Peer, scenario: Scenario) -> bool:
+    """Whether what the peer speaks is what is measured, or is compared with it."""
+    if scenario.is_http2:
+        return peer.speaks_http2 and (scenario.http1_url is not None or not peer.needs_http1_url)
+    return peer.speaks_http1
+
+
+def _memory(
+    report: Report, options: argparse.Namespace, rounds: Rounds, scenario: Scenario, livepost: Livepost
+) -> None:
     few, many = options.records, options.records * MEMORY_FACTOR
     source = rounds.file(few)
     progress(f"memory: {few} records, then {many}")
-    first = rounds.one("memory", livepost, source, few, 1)
+    first = rounds.one(scenario, livepost, source, few, 1, "memory")
     # The large file lives only as long as it is needed: it may lie in memory.
     large = data.repeat(rounds.directory / "large.ndjson", source, MEMORY_FACTOR)
-    second = rounds.one("memory", livepost, large, many, 2)
+    second = rounds.one(scenario, livepost, large, many, 2, "memory")
     large.unlink()
     if first and second:
         report.verdicts += figures.memory_verdicts(few, first.peak_bytes, many, second.peak_bytes)

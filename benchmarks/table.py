@@ -35,7 +35,7 @@ class Speeds:
     peak_floor_bytes: int
 
     def lines(self, title: str, samples: Sequence[Sample], scenario: str) -> list[str]:
-        """The table of one scenario."""
+        """The table of one scenario, of those that were to take part in it or did."""
         ran = [key for key in self.labels if of(samples, scenario, key)]
         base = next((key for key in BASES if key in ran), ran[0] if ran else "")
         lines = ["", title, f"ratios are in terms of {self.labels.get(base, 'nobody')}"]

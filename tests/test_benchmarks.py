@@ -27,6 +27,8 @@ figures = _load("figures")
 measure = _load("measure")
 peers = _load("peers")
 run = _load("run")
+scenarios = _load("scenarios")
+servers = _load("servers")
 table = _load("table")
 
 
@@ -86,6 +88,25 @@ def test_over_tls_the_rate_must_be_at_least_twice_that_of_go(seconds: float, met
     assert figures.speed_verdicts([one for one in samples if one.scenario == "tls"])[0].met is met
 
 
+def http2_verdicts(has_http1: bool = True, **changes: Any) -> list[bool | None]:
+    """Whether each target is met by a run that is `changes` beside peers that take 0.1 s and 20 ms of CPU."""
+    scenario = "http2-nginx"
+    samples = [sample(peer, 1, scenario) for peer in ("go", "h2load", "livepost-http1")]
+    samples.append(sample("livepost", 1, scenario, **changes))
+    return [verdict.met for verdict in figures.http2_verdicts(samples, scenario, has_http1=has_http1)]
+
+
+def test_over_http_2_the_cpu_may_be_a_quarter_of_that_of_go() -> None:
+    assert http2_verdicts(cpu_seconds=0.005) == [True, True, True]
+    assert http2_verdicts(cpu_seconds=0.0051) == [False, True, True]
+
+
+def test_over_http_2_the_rate_must_be_two_fifths_of_that_of_h2load_and_above_our_own_http_1_1() -> None:
+    assert http2_verdicts(cpu_seconds=0.001, seconds=0.25) == [True, True, False]
+    assert http2_verdicts(cpu_seconds=0.001, seconds=0.251) == [True, False, False]
+    assert http2_verdicts(False, cpu_seconds=0.001, seconds=0.25) == [True, True]
+
+
 def test_a_target_whose_peer_did_not_run_is_neither_met_nor_missed() -> None:
     cpu, rate = figures.speed_verdicts([sample("livepost", 1, cpu_seconds=0.001), sample("go", 1)])
     assert (cpu.met, rate.met) == (True, None)
@@ -120,8 +141,55 @@ def test_the_result_of_wrk_is_the_last_line_after_its_own_talk() -> None:
     assert peers.Wrk().read(shown) == peers.Result(5, 2, 2.5)
 
 
+def test_the_result_of_h2load_is_in_its_own_words() -> None:
+    shown = "finished in 1.0s\nrequests: 10 total, 10 done, 7 succeeded, 2 failed, 1 errored, 0 timeout\n"
+    assert peers.H2load().read(shown) == peers.Result(7, 3)
+
+
+def test_who_takes_part_where() -> None:
+    nginx, nghttpd = servers.Nginx.__new__(servers.Nginx), servers.Nghttpd.__new__(servers.Nghttpd)
+    for server, names in (
+        (nginx, ("http_url", "tls_url", "http2_url", "http2_tls_url")),
+        (nghttpd, ("http_url", "tls_url")),
+    ):
+        server.certificate = Path("certificate.pem")
+        for name in names:
+            setattr(server, name, name)
+    tables = [*scenarios.http1(nginx, 64), *scenarios.http2(nginx, nghttpd)]
+    found = {
+        scenario.key: {peer.key for peer in peers.all_peers() if run.takes_part(peer, scenario)}
+        for scenario in tables
+    }
+    assert tuple(found)[2:] == scenarios.HTTP2
+    over_http1 = found["http"]
+    assert (
+        over_http1 == found["tls"] == {peer.key for peer in peers.all_peers()} - {"h2load", "livepost-http1"}
+    )
+    assert found["http2-nginx"] == found["http2-nginx-tls"] == {"livepost", "livepost-http1", "h2load", "go"}
+    assert found["http2-nghttpd"] == found["http2-nghttpd-tls"] == {"livepost", "h2load", "go"}
+
+
+def test_how_each_is_asked_to_speak_http_2(tmp_path: Path) -> None:
+    file = data.write(tmp_path / "file", 3)
+    job = peers.Job("http://h2", file, 100, 2, is_http2=True, http1_url="http://h1")
+    livepost, http1, go, h2load = peers.Livepost(), peers.LivepostHttp1(), peers.Go(False), peers.H2load()
+    for peer in (livepost, http1, go, h2load):
+        peer.program = "program"
+    h2load._directory = tmp_path
+    assert "--http2-prior-knowledge" in livepost.command(job)
+    shown = http1.command(job)
+    assert ("http://h1" in shown, "64" in shown, "--http1.1" in shown) == (True, True, True)
+    assert "--http2-prior-knowledge" not in shown
+    assert "-http2" in go.command(job)
+    assert {"-n3", "-c1", "-m100"} <= set(h2load.command(job))
+    secure = peers.Job("https://h2", file, 100, 2, tmp_path / "certificate.pem", is_http2=True)
+    assert "--http2-prior-knowledge" not in livepost.command(secure)
+
+
 @pytest.mark.parametrize("shown", ["", "PANIC", "[]", "1", '{"delivered": 5}', '{"records": {}}'])
-@pytest.mark.parametrize("peer", [peers.Livepost(), peers.Wrk(), peers.Go(default_transport=False)])
+@pytest.mark.parametrize(
+    "peer", [peers.Livepost(), peers.Wrk(), peers.Go(default_transport=False), peers.H2load()]
+)
 def test_a_result_that_makes_no_sense_is_refused(peer: Any, shown: str) -> None:
     with pytest.raises(peers.UnreadableResultError):
         peer.read(shown)

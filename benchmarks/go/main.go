@@ -25,10 +25,11 @@ func main() {
 	url := flag.String("to", "", "URL to post each line to")
 	workers := flag.Int("workers", 64, "goroutines that post")
 	useDefault := flag.Bool("default", false, "use the settings of http.DefaultTransport")
+	useHTTP2 := flag.Bool("http2", false, "speak HTTP/2, in cleartext without asking")
 	cacert := flag.String("cacert", "", "PEM file with the authority to trust")
 	flag.Parse()
 
-	client := &http.Client{Transport: newTransport(*useDefault, *workers, trust(*cacert))}
+	client := &http.Client{Transport: newTransport(*useDefault, *useHTTP2, *workers, trust(*cacert))}
 	lines := make(chan []byte, *workers)
 	var delivered, failed atomic.Int64
 	var group sync.WaitGroup
@@ -55,18 +56,25 @@ func main() {
 		delivered.Load(), failed.Load(), time.Since(started).Seconds())
 }
 
-func newTransport(useDefault bool, workers int, config *tls.Config) *http.Transport {
+func newTransport(useDefault, useHTTP2 bool, workers int, config *tls.Config) *http.Transport {
 	if useDefault {
 		transport := http.DefaultTransport.(*http.Transport).Clone()
 		transport.TLSClientConfig = config
 		return transport
 	}
-	return &http.Transport{
+	transport := &http.Transport{
 		MaxIdleConns:        max(100, workers),
 		MaxIdleConnsPerHost: max(100, workers),
 		IdleConnTimeout:     90 * time.Second,
 		TLSClientConfig:     config,
 	}
+	if useHTTP2 {
+		transport.ForceAttemptHTTP2 = true
+		transport.Protocols = new(http.Protocols)
+		transport.Protocols.SetHTTP2(true)
+		transport.Protocols.SetUnencryptedHTTP2(true)
+	}
+	return transport
 }
 
 func trust(path string) *tls.Config {
