@@ -10,6 +10,7 @@ records: what is sent to one that is gone without a word would be in doubt, and 
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Callable
 
 from livepost.events import CloseReason
@@ -22,6 +23,7 @@ from livepost.net.connection import (
 )
 from livepost.net.deadlines import NEVER
 from livepost.net.poller import LEAVING
+from livepost.net.record_reader import RecordReader
 from livepost.wire.machine import Event, Machine, Stage
 from livepost.wire.message import Exchange
 
@@ -47,7 +49,7 @@ class MultiplexedConnection(Connection):
     changes, which the server may do at any time.
     """
 
-    __slots__ = ("_idle_since", "_known_capacity", "_pinged_at", "_times_heads")
+    __slots__ = ("_idle_since", "_known_capacity", "_pinged_at", "_records", "_times_heads")
 
     def __init__(
         self,
@@ -63,6 +65,8 @@ class MultiplexedConnection(Connection):
         super().__init__(
             number, sock, machine, shared, on_hungry=on_hungry, on_changed=on_changed, on_closed=on_closed
         )
+        self._records = RecordReader(self._read) if isinstance(sock, ssl.SSLSocket) else None
+        self._read = self._records or self._read
         self._known_capacity = machine.capacity
         self._idle_since = shared.clock()
         self._pinged_at = -NEVER
@@ -128,6 +132,9 @@ class MultiplexedConnection(Connection):
     def take_in(self, mask: int, settled: list[Event], now: float) -> bool:
         had_room = self._machine.room > 0
         is_ready = super().take_in(mask, settled, now)
+        if self._records is not None and self._records.is_over and self.state is not _CLOSED:
+            # The end that was kept back, of which the kernel may not tell again.
+            super().take_in(mask, settled, now)
         if self.state is _CLOSED:
             return False
         self._note_capacity()
