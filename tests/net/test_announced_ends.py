@@ -135,3 +135,14 @@ def test_a_hint_that_is_another_with_every_answer_is_not_believed() -> None:
     ends.announced(500, 1.0)
     ends.hinted(106)
     assert known(ends) == (500, None)
+
+
+def test_a_hint_that_turned_out_to_be_wrong_is_not_believed_again() -> None:
+    """Its first answer says the same on each connection, so it looks right until a connection is full."""
+    ends = make()
+    ends.hinted(101)
+    ends.unannounced(101, 3.0)
+    ends.hinted(101)
+    assert known(ends) == (None, None)
+    ends.hinted(501)
+    assert known(ends) == (501, None)

@@ -5,7 +5,8 @@ is a cap (nginx: 1,000, Apache: 101).  Ages that repeat within a few percent are
 hour), where the number of requests does not explain the end.  A connection that carries more, or clearly
 outlives it, or is not ended where it should be, shows that it was none.
 
-A hint (`Keep-Alive: max`) gives the cap at once, unless it is another with every answer.
+A hint (`Keep-Alive: max`) gives the cap at once, unless it is another with every answer, or has turned out to
+be wrong: some servers say the same always.
 """
 
 from __future__ import annotations
@@ -28,7 +29,17 @@ class AnnouncedEnds:
     `facts` is what is worth remembering, and what turned out to be wrong.  `wall_clock` dates it.
     """
 
-    __slots__ = ("_ages", "_hinted", "_hints", "_requests", "_wall_clock", "cap", "facts", "maximum_age")
+    __slots__ = (
+        "_ages",
+        "_disproved",
+        "_hinted",
+        "_hints",
+        "_requests",
+        "_wall_clock",
+        "cap",
+        "facts",
+        "maximum_age",
+    )
 
     def __init__(
         self, wall_clock: Callable[[], float], cap: Fact | None = None, maximum_age: Fact | None = None
@@ -42,6 +53,8 @@ class AnnouncedEnds:
         self._requests: deque[int] = deque(maxlen=_REMEMBERED_ENDS)
         self._ages: deque[float] = deque(maxlen=_REMEMBERED_ENDS)
         self._hinted = 0
+        self._disproved = 0
+        """The cap that the server named, and did not keep to."""
         self._hints = 0
         """How many different caps the server has named."""
 
@@ -52,7 +65,8 @@ class AnnouncedEnds:
             self._hints += 1
             if self._hints > _HINTS_BELIEVED and self.cap is not None and self.cap.source is Source.HINT:
                 self._forget_cap()
-        if self._hints <= _HINTS_BELIEVED and (self.cap is None or self.cap.value != cap):
+        is_believed = cap != self._disproved and self._hints <= _HINTS_BELIEVED
+        if is_believed and (self.cap is None or self.cap.value != cap):
             self.cap = self._learn(Subject.REQUEST_CAP, cap, Source.HINT)
 
     def announced(self, requests: int, age_seconds: float) -> None:
@@ -91,6 +105,8 @@ class AnnouncedEnds:
             self._learn(Subject.MAXIMUM_AGE, 0.0, Source.CONTRADICTED)
 
     def _forget_cap(self) -> None:
+        if self.cap is not None and self.cap.value == self._hinted:
+            self._disproved = self._hinted
         self.cap = None
         self._requests.clear()
         self._learn(Subject.REQUEST_CAP, 0.0, Source.CONTRADICTED)

@@ -45,11 +45,13 @@ class IdleLimit:
         """The longest idle time, in seconds, that a connection is known to have lived, in whatever run."""
         return 0.0 if self._outlived is None else self._outlived.value
 
-    def hinted(self, seconds: float) -> None:
-        """The server says so."""
-        if self._hint is None or self._hint.value != seconds:
-            self._hint = Fact(seconds, Source.HINT, self._wall_clock())
-            self._decide()
+    def hinted(self, seconds: float) -> bool:
+        """The server says so; whether that is new."""
+        if self._hint is not None and self._hint.value == seconds:
+            return False
+        self._hint = Fact(seconds, Source.HINT, self._wall_clock())
+        self._decide()
+        return True
 
     def closed(self, idle_seconds: float, now: float) -> None:
         """The server has closed a connection that was idle for so long."""

@@ -130,8 +130,7 @@ class Liveness:
         hint = read_keepalive_hint(fields)
         if hint.requests_left is not None:
             self._ends.hinted(requests + hint.requests_left)
-        if hint.timeout_seconds is not None:
-            self._idle.hinted(hint.timeout_seconds)
+        if hint.timeout_seconds is not None and self._idle.hinted(hint.timeout_seconds):
             self._decide()
 
     def idle_closed(self, idle_seconds: float, now: float) -> None:
