@@ -9,6 +9,7 @@ from livepost.config import (
     DeliveryOptions,
     InputOptions,
     Limits,
+    LivenessOptions,
     RequestOptions,
     RouteOptions,
     ShowOptions,
@@ -20,7 +21,7 @@ from livepost.target import parse_target
 
 DELIVERY_GROUPS = (
     *(RequestOptions, OutcomeOptions, RetryOptions, PaceOptions, OrderOptions),
-    *(Limits, Timeouts, TlsOptions, RouteOptions),
+    *(Limits, Timeouts, LivenessOptions, TlsOptions, RouteOptions),
 )
 
 EXIT_CODES = """\
@@ -44,6 +45,7 @@ def delivery_options(given: argparse.Namespace) -> DeliveryOptions:
         request=collect(given, RequestOptions),
         limits=collect(given, Limits),
         timeouts=collect(given, Timeouts),
+        liveness=collect(given, LivenessOptions),
         tls=collect(given, TlsOptions),
         route=collect(given, RouteOptions),
         input=collect(given, InputOptions),

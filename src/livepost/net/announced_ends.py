@@ -1,0 +1,116 @@
+"""How many requests a server takes on one connection, and how old it lets one become, as it says or shows.
+
+It shows it by the ends that it announces (`Connection: close`, GOAWAY).  The same number of requests twice
+is a cap (nginx: 1,000, Apache: 101).  Ages that repeat within a few percent are a maximum age (nginx: one
+hour), where the number of requests does not explain the end.  A connection that carries more, or clearly
+outlives it, or is not ended where it should be, shows that it was none.
+
+A hint (`Keep-Alive: max`) gives the cap at once, unless it is another with every answer, or has turned out to
+be wrong: some servers say the same always.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from livepost.net.fact import Fact, Source, Subject
+
+_SAME_AGE = 0.03
+_CLEARLY_OLDER = 1.05
+_SHORTEST_MAXIMUM_AGE_SECONDS = 10.0
+_REMEMBERED_ENDS = 8
+_HINTS_BELIEVED = 3
+
+
+class AnnouncedEnds:
+    """Reckons `cap` and `maximum_age`, which may be known from earlier runs.
+
+    `facts` is what is worth remembering, and what turned out to be wrong.  `wall_clock` dates it.
+    """
+
+    __slots__ = (
+        "_ages",
+        "_disproved",
+        "_hinted",
+        "_hints",
+        "_requests",
+        "_wall_clock",
+        "cap",
+        "facts",
+        "maximum_age",
+    )
+
+    def __init__(
+        self, wall_clock: Callable[[], float], cap: Fact | None = None, maximum_age: Fact | None = None
+    ) -> None:
+        self.cap = cap
+        """In requests; None if it is not known."""
+        self.maximum_age = maximum_age
+        """In seconds; None if it is not known."""
+        self.facts: dict[Subject, Fact] = {}
+        self._wall_clock = wall_clock
+        self._requests: deque[int] = deque(maxlen=_REMEMBERED_ENDS)
+        self._ages: deque[float] = deque(maxlen=_REMEMBERED_ENDS)
+        self._hinted = 0
+        self._disproved = 0
+        """The cap that the server named, and did not keep to."""
+        self._hints = 0
+        """How many different caps the server has named."""
+
+    def hinted(self, cap: int) -> None:
+        """The server says that it takes so many requests on a connection."""
+        if cap != self._hinted:
+            self._hinted = cap
+            self._hints += 1
+            if self._hints > _HINTS_BELIEVED and self.cap is not None and self.cap.source is Source.HINT:
+                self._forget_cap()
+        is_believed = cap != self._disproved and self._hints <= _HINTS_BELIEVED
+        if is_believed and (self.cap is None or self.cap.value != cap):
+            self.cap = self._learn(Subject.REQUEST_CAP, cap, Source.HINT)
+
+    def announced(self, requests: int, age_seconds: float) -> None:
+        """The server ended a connection after so many requests, at this age."""
+        if self.cap is not None and requests > self.cap.value:
+            self._forget_cap()
+        self._check_age(age_seconds)
+        # A server that ends each connection after one request has no cap: it does not keep connections.
+        if requests > 1:
+            if requests in self._requests or (self.cap is not None and requests == self.cap.value):
+                self.cap = self._learn(Subject.REQUEST_CAP, requests, Source.LEARNED)
+            self._requests.append(requests)
+        is_explained = self.cap is not None and requests == self.cap.value
+        if not is_explained and age_seconds >= _SHORTEST_MAXIMUM_AGE_SECONDS:
+            self._learn_age(age_seconds)
+
+    def unannounced(self, requests: int, age_seconds: float) -> None:
+        """So many requests were answered on a connection, this old, and its end was not announced."""
+        if self.cap is not None and requests >= self.cap.value:
+            self._forget_cap()
+        self._check_age(age_seconds)
+
+    def _learn_age(self, age_seconds: float) -> None:
+        like = [age for age in self._ages if abs(age - age_seconds) <= _SAME_AGE * max(age, age_seconds)]
+        if self.maximum_age is not None:
+            known = self.maximum_age.value
+            like += [known] if abs(known - age_seconds) <= _SAME_AGE * max(known, age_seconds) else []
+        if like:
+            self.maximum_age = self._learn(Subject.MAXIMUM_AGE, min(*like, age_seconds), Source.LEARNED)
+        self._ages.append(age_seconds)
+
+    def _check_age(self, age_seconds: float) -> None:
+        if self.maximum_age is not None and age_seconds > _CLEARLY_OLDER * self.maximum_age.value:
+            self.maximum_age = None
+            self._ages.clear()
+            self._learn(Subject.MAXIMUM_AGE, 0.0, Source.CONTRADICTED)
+
+    def _forget_cap(self) -> None:
+        if self.cap is not None and self.cap.value == self._hinted:
+            self._disproved = self._hinted
+        self.cap = None
+        self._requests.clear()
+        self._learn(Subject.REQUEST_CAP, 0.0, Source.CONTRADICTED)
+
+    def _learn(self, subject: Subject, value: float, source: Source) -> Fact:
+        fact = self.facts[subject] = Fact(value, source, self._wall_clock())
+        return fact
