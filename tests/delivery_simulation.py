@@ -1,8 +1,8 @@
 """A destination and a run against it, in simulated time: to see the policies work together.
 
-`Simulation` is the smallest schedule that uses all of them as the real one does: what may go is asked of
-brake, rate and budget, in this order; an attempt ends after the server's latency; what is to be tried
-again waits in a heap.  No I/O, no real time, one seed.
+The schedule and its policies are the real ones; connections are but slots, used as the pool does: one
+that has brought an answer asks for more, one that got nothing waits to be woken, and another is dialled
+while something waits, one at first and then as many as are alive.  No I/O, no real time, one seed.
 """
 
 from __future__ import annotations
@@ -10,24 +10,27 @@ from __future__ import annotations
 import heapq
 import itertools
 import random
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from livepost.delivery.brake import Brake, BrakeState
-from livepost.delivery.budget import RetryBudget
-from livepost.delivery.classify import NO_CONNECTION, Rules, Ruling, Sign, Verdict, in_spite_of
-from livepost.delivery.rate import RateLimiter
-from livepost.delivery.retry import COUNTED_IN_ANY_CASE_FROM, RetryPolicy
-from livepost.delivery.server_hints import HintReader
-from livepost.model import Sent, State
-from livepost.policy import OutcomeOptions, PaceOptions, RetryOptions
-from livepost.wire.message import Fields, Response
+from schedule_world import HEAD, RUN_ID, TARGET, FakeSupply
+
+from livepost.config import DeliveryOptions, Limits
+from livepost.delivery.policies import Policies
+from livepost.delivery.retry import RetryPolicy
+from livepost.delivery.schedule import Schedule
+from livepost.errors import LivepostError
+from livepost.model import Outcome, Record, Rejection, Sent, State
+from livepost.policy import OrderOptions, PaceOptions, RetryOptions
+from livepost.wire.machine import Answered, Event, Failed
+from livepost.wire.message import Exchange, Response
 
 LATENCY_SECONDS = 0.02
+DIAL_SECONDS = 0.001
 
-Answer = Response | Sent | None
-"""An answer, or how much was sent when the connection failed, or None: no connection was to be had."""
+Answer = Response | Sent
+"""An answer, or how much was sent when the connection broke."""
 
 
 def answer(status: int, *fields: tuple[bytes, bytes]) -> Response:
@@ -35,40 +38,54 @@ def answer(status: int, *fields: tuple[bytes, bytes]) -> Response:
 
 
 @dataclass(slots=True)
-class Item:
-    """One record on its way."""
-
-    number: int
-    attempts: int = 0
-    counted: int = 0
-    """Attempts that count against it."""
-    sent_at: float = 0.0
-    first_sent_at: float = 0.0
-    is_in_doubt: bool = False
-
-
-@dataclass(slots=True)
 class Report:
-    """What came of a run."""
+    """What came of a run; listens to its schedule."""
 
     seconds: float = 0.0
     states: Counter[State] = field(default_factory=Counter)
     answers: Counter[str] = field(default_factory=Counter)
-    """Attempts, by the reason of their ruling."""
+    """Attempts, by what came of them."""
     sent_at: list[float] = field(default_factory=list)
     """When each attempt began."""
     fresh_while_fresh: int = 0
     retries_while_fresh: int = 0
     """Attempts that were retries, while there were fresh records to send instead."""
     most_attempts: int = 0
-    was_given_up: bool = False
+    dials: int = 0
+    most_at_once: int = 0
+    wakes: int = 0
+    delivered: list[int] = field(default_factory=list)
+    """Numbers, as they were."""
+    error: LivepostError | None = None
+    """Why the run was given up."""
 
     def sent_between(self, start: float, end: float) -> int:
         return sum(start <= at < end for at in self.sent_at)
 
+    def finished(
+        self, exchange: Exchange, outcome: Outcome, response: Response | None, seconds: float
+    ) -> None:
+        self.states[outcome.state] += 1
+        self.answers["no answer" if response is None else f"status_{response.status}"] += 1
+        self.most_attempts = max(self.most_attempts, exchange.attempts)
+        if outcome.state is State.DELIVERED:
+            self.delivered.append(exchange.record.number)
+
+    def retried(self, exchange: Exchange, reason: str, response: Response | None, seconds: float) -> None:
+        self.answers[reason] += 1
+
+    def rejected(self, rejection: Rejection) -> None:
+        self.states[State.REJECTED] += 1
+
+    def left(self, record: Record, outcome: Outcome) -> None:
+        self.states[outcome.state] += 1
+
 
 class Simulation:
-    """Delivers `records` to `server(now, number)`, at most `connections` at a time."""
+    """Delivers `records` to `server(now, number)`, which is half the latency away, over `connections`.
+
+    While not `is_up(now)`, connections break before anything is sent on them and none can be made.
+    """
 
     def __init__(
         self,
@@ -76,137 +93,156 @@ class Simulation:
         *,
         records: int,
         connections: int = 16,
-        method: bytes = b"POST",
+        is_up: Callable[[float], bool] = lambda now: True,
+        body_of: Callable[[int], bytes] = lambda number: b"%d" % number,
         retry: RetryOptions | None = None,
         pace: PaceOptions | None = None,
-        per_second: float | None = None,
+        order: OrderOptions | None = None,
         latency: float = LATENCY_SECONDS,
         seed: int = 1,
     ) -> None:
         retry = retry or RetryOptions()
-        pace = pace or PaceOptions()
         uniform = random.Random(seed).uniform
+        options = DeliveryOptions(
+            target=TARGET,
+            limits=Limits(connections),
+            retry=retry,
+            pace=pace or PaceOptions(),
+            order=order or OrderOptions(),
+        )
         self.now = 0.0
         self.report = Report()
         self._server = server
+        self._is_up = is_up
         self._connections = connections
         self._latency = latency
-        self._rules = Rules(method, retry, OutcomeOptions())
         self._policy = RetryPolicy.of(retry, uniform)
-        self._brake = Brake(
-            connections, give_up_after=pace.give_up_after, start_timeout=pace.start_timeout, uniform=uniform
+        self._supply = FakeSupply(*(Record(n, body_of(n), "-", n) for n in range(1, records + 1)))
+        self._schedule = Schedule(
+            self._supply,
+            HEAD,
+            Policies.of(
+                options,
+                HEAD,
+                RUN_ID,
+                now=0.0,
+                wall_clock=lambda: 1_700_000_000.0 + self.now,
+                retry=self._policy,
+            ),
+            [self.report],
+            remind=self._remind,
+            on_failed=self._give_up,
+            on_finished=self._on_finished,
         )
-        self._budget = RetryBudget(0.0)
-        self._limiter = RateLimiter(0.0, per_second)
-        self._hints = HintReader(pace.max_retry_after, lambda: 1_700_000_000.0 + self.now)
-        self._fresh = deque(Item(number) for number in range(records))
-        self._fresh_sent = 0
         self._sequence = itertools.count()
-        self._later: list[tuple[float, int, Item]] = []
-        self._ready: deque[Item] = deque()
-        self._under_way: list[tuple[float, int, Item]] = []
+        self._calls: list[tuple[float, int, Callable[[], None]]] = []
+        self._alive = self._idle = self._dialing = 0
+        self._is_pausing = False
+        """Nothing is dialled until a pause is over."""
+        self._is_finished = False
+        self._due_at = 0.0
+        """When it is to be reminded; what was asked for before does not count."""
 
     def run(self, *, at_most_seconds: float = 100_000.0) -> Report:
-        while self._fresh or self._ready or self._later or self._under_way:
-            self._send()
-            if self._brake.state is BrakeState.GIVEN_UP and not self._under_way:
-                self.report.was_given_up = True
-                self._settle()
-                break
-            self.now = self._next_time()
+        self._schedule.arrived()
+        self._wake()
+        while not self._is_finished:
+            assert self._calls, "nothing would ever happen again"
+            self.now, _, call = heapq.heappop(self._calls)
             assert self.now < at_most_seconds, "it never ends"
-            while self._later and self._later[0][0] <= self.now:
-                self._ready.append(heapq.heappop(self._later)[2])
-            while self._under_way and self._under_way[0][0] <= self.now:
-                self._end(heapq.heappop(self._under_way)[2])
+            call()
         self.report.seconds = self.now
         return self.report
 
-    def _next_time(self) -> float:
-        times = [self._under_way[0][0]] if self._under_way else []
-        if self._later:
-            times.append(self._later[0][0])
-        if (self._fresh or self._ready) and len(self._under_way) < self._connections:
-            waits = [self._brake.next_at(self.now), self._limiter.next_at(self.now)]
-            if not self._fresh or self._brake.is_released:
-                waits.append(self._budget.next_at(self.now) if self._ready and self._fresh else self.now)
-            times.append(max(waits))
-        assert times, "nothing would ever happen again"
-        return max(self.now + 1e-9, min(times))
+    def _call_at(self, when: float, call: Callable[[], None]) -> None:
+        heapq.heappush(self._calls, (when, next(self._sequence), call))
 
-    def _send(self) -> None:
-        wanted = min(self._connections - len(self._under_way), len(self._ready) + len(self._fresh))
-        if wanted <= 0:
+    def _remind(self, seconds: float) -> None:
+        self._due_at = self.now + seconds
+        self._call_at(self._due_at, self._on_due)
+
+    def _on_due(self) -> None:
+        if self.now != self._due_at:
             return
-        allowed = self._brake.allow(self.now, wanted)
-        granted = self._limiter.allow(self.now, allowed) if allowed else 0
-        again = min(granted, len(self._ready))
-        if not self._brake.is_released:
-            # A record that fails each time must not be the one that probes for all.
-            again = min(again, max(0, granted - len(self._fresh)))
-        elif self._fresh and again:
-            again = self._budget.allow(self.now, again, self._fresh_sent)
-        fresh = min(granted - again, len(self._fresh))
-        if self._fresh:
-            self.report.retries_while_fresh += again
-            self.report.fresh_while_fresh += fresh
-        for _ in range(again):
-            self._give_out(self._ready.popleft())
-        for _ in range(fresh):
-            self._give_out(self._fresh.popleft())
-        self._fresh_sent += fresh
-        self._brake.give_back(allowed - again - fresh)
-        self._limiter.give_back(granted - again - fresh)
+        self._due_at = 0.0
+        self.report.wakes += 1
+        self._schedule.release_due(self.now)
+        self._wake()
 
-    def _give_out(self, item: Item) -> None:
-        item.attempts += 1
-        item.sent_at = self.now
-        if item.attempts == 1:
-            item.first_sent_at = self.now
+    def _wake(self) -> None:
+        while self._idle and self._schedule.waiting:
+            self._idle -= 1
+            self._pull()
+        self._dial_if_needed()
+
+    def _pull(self) -> None:
+        """One connection asks for work."""
+        are_fresh_left = bool(self._supply.items)
+        pulled = self._schedule.pull(1, self.now)
+        if not pulled:
+            self._idle += 1
+            return
+        (exchange,) = pulled
+        if are_fresh_left:
+            self.report.fresh_while_fresh += exchange.attempts == 1
+            self.report.retries_while_fresh += exchange.attempts > 1
         self.report.sent_at.append(self.now)
-        heapq.heappush(self._under_way, (self.now + self._latency, next(self._sequence), item))
-
-    def _end(self, item: Item) -> None:
-        result = self._server(item.sent_at, item.number)
-        fields: Fields = ()
-        if isinstance(result, Response):
-            ruling = self._rules.of_answer(result)
-            fields = result.fields
+        self.report.most_at_once = max(self.report.most_at_once, self._alive - self._idle)
+        if not self._is_up(self.now):
+            self._call_at(self.now + self._latency, lambda: self._break(exchange, Sent.NOTHING))
+            return
+        result = self._server(self.now + self._latency / 2, exchange.record.number)
+        if isinstance(result, Sent):
+            self._call_at(self.now + self._latency, lambda: self._break(exchange, result))
         else:
-            ruling = NO_CONNECTION if result is None else self._rules.of_failure(result)
-        self.report.answers[ruling.reason] += 1
-        not_before = self._follow_hints(result, fields, ruling)
-        counts = True
-        if ruling.sign is not Sign.WORKS or self._brake.is_watching:
-            counts = self._brake.note(ruling.sign, self.now, item.sent_at, not_before=not_before)
-        item.counted += counts or item.counted >= COUNTED_IN_ANY_CASE_FROM
-        item.is_in_doubt |= ruling.leaves_doubt
-        at = None
-        if ruling.verdict is Verdict.TRY_AGAIN:
-            at = self._policy.next_try_at(self.now, item.counted, item.first_sent_at, not_before=not_before)
-        if at is None:
-            self._finish(item, in_spite_of(item.is_in_doubt, ruling.outcome).state)
-        else:
-            heapq.heappush(self._later, (at, next(self._sequence), item))
+            self._call_at(self.now + self._latency, lambda: self._answer(exchange, result))
 
-    def _follow_hints(self, result: Answer, fields: Fields, ruling: Ruling) -> float:
-        if not isinstance(result, Response):
-            return 0.0
-        hint = self._hints.read(result.status, fields)
-        if hint is None:
-            return 0.0
-        if hint.pace is not None:
-            self._limiter.follow(self.now, hint.pace, len(self._under_way))
-        if hint.pause_seconds is None:
-            return 0.0
-        if not ruling.pauses:
-            self._brake.pause(self.now, hint.pause_seconds)
-        return self.now + hint.pause_seconds
+    def _answer(self, exchange: Exchange, response: Response) -> None:
+        self._settle(Answered(exchange, response))
+        self._pull()
 
-    def _finish(self, item: Item, state: State) -> None:
-        self.report.states[state] += 1
-        self.report.most_attempts = max(self.report.most_attempts, item.attempts)
+    def _break(self, exchange: Exchange, sent: Sent) -> None:
+        self._settle(Failed(exchange, sent, "it broke"))
+        self._alive -= 1
+        self._dial_if_needed()
 
-    def _settle(self) -> None:
-        for item in [*self._fresh, *self._ready, *(item for _, _, item in self._later)]:
-            self._finish(item, State.IN_DOUBT if item.is_in_doubt else State.UNSENT)
+    def _settle(self, event: Event) -> None:
+        self._schedule.settle([event], self.now)
+
+    def _dial_if_needed(self) -> None:
+        if self._is_pausing:
+            return
+        wanted = min(
+            self._schedule.waiting - self._idle - self._dialing,
+            self._connections - self._alive - self._dialing,
+            max(1, self._alive) - self._dialing,
+        )
+        for _ in range(wanted):
+            self._dialing += 1
+            self.report.dials += 1
+            self._call_at(self.now + DIAL_SECONDS, self._dialed)
+
+    def _dialed(self) -> None:
+        self._dialing -= 1
+        if self._is_up(self.now):
+            self._alive += 1
+            self._pull()
+            self._dial_if_needed()
+            return
+        delay = self._policy.redial_delay(1) if self._alive else self._schedule.dial_failed(self.now)
+        if delay is None:
+            self._schedule.stop()
+        elif not self._is_pausing:
+            self._is_pausing = True
+            self._call_at(self.now + delay, self._redial)
+
+    def _redial(self) -> None:
+        self._is_pausing = False
+        self._dial_if_needed()
+
+    def _give_up(self, error: LivepostError) -> None:
+        self.report.error = self.report.error or error
+        self._schedule.stop()
+
+    def _on_finished(self) -> None:
+        self._is_finished = True

@@ -167,7 +167,8 @@ def _running(
 def _wait_until_it_answers(process: subprocess.Popen[bytes], server: RealServer, log: Path) -> None:
     ends = time.monotonic() + _STARTS_WITHIN_SECONDS
     while time.monotonic() < ends and process.poll() is None:
-        with contextlib.suppress(ConnectionRefusedError):
+        # Anything else that answers there is not this server, which then cannot start.
+        with contextlib.suppress(ConnectionError, http.client.HTTPException):
             server.ask()
             return
         time.sleep(0.01)

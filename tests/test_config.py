@@ -68,7 +68,7 @@ def test_the_defaults_are_the_documented_ones() -> None:
         "rate": None,
         "max_retry_after": 600.0,
         "give_up_after": 3600.0,
-        "start_timeout": 10.0,
+        "start_timeout": 5.0,
     }
     assert options.order == OrderOptions(ordered=False, order_key=None, on_key_failure="stop")
 
@@ -131,7 +131,7 @@ def test_only_what_may_be_unlimited_may_be_none() -> None:
         (
             InputOptions,
             {"input_format": "csv"},
-            "there is no input format csv / use ndjson or json",
+            "there is no input format csv / use ndjson, json or letters",
         ),
         (RetryOptions, {"retry": -1}, "retry is -1 / it must be at least 0"),
         (RetryOptions, {"retry_max_time": 0.0}, "retry max time is 0.0 / it must be above 0"),

@@ -10,16 +10,16 @@ import socket
 import ssl
 import threading
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from certificates import Authority
 from scripted_peer import ScriptedPeer
+from whole_runs import BRIEF, IMPATIENT, Log, counts, numbers, options, run
 
 from livepost.config import (
-    DeliveryOptions,
     InputOptions,
     Limits,
     RequestOptions,
@@ -27,50 +27,22 @@ from livepost.config import (
     Timeouts,
     TlsOptions,
 )
-from livepost.deliver import Delivery, Result, deliver
+from livepost.deliver import Delivery, deliver
 from livepost.delivery.retry import RetryPolicy
-from livepost.errors import ConfigurationError, DialError, InputError, OutputError, PermanentDialError
-from livepost.model import Outcome, Record, Rejection
+from livepost.errors import (
+    ConfigurationError,
+    DestinationError,
+    DialError,
+    InputError,
+    OutputError,
+    PermanentDialError,
+)
 from livepost.net.dial import Dialed, Dialer
 from livepost.records.source import FileSource, ObjectSource
 from livepost.rehearsal.reply import HANG_UP, RESET, SILENCE, After, Reply, json_reply
 from livepost.rehearsal.request import RequestSeen
 from livepost.rehearsal.server import PracticeServer
 from livepost.report.progress import Snapshot
-from livepost.target import parse_target
-from livepost.wire.message import Exchange, Response
-
-IMPATIENT = RetryPolicy(base_seconds=0.001, longest_seconds=0.002)
-DIRECT = RouteOptions(proxy="")
-
-
-class Log:
-    """A delivery observer that keeps what it is told; `on_call` may raise."""
-
-    def __init__(self, on_call: Callable[[str], None] = lambda words: None) -> None:
-        self.told: list[str] = []
-        self.bodies: list[bytes] = []
-        self._on_call = on_call
-
-    def finished(
-        self, exchange: Exchange, outcome: Outcome, response: Response | None, seconds: float
-    ) -> None:
-        if response is not None:
-            self.bodies.append(response.body)
-        self._tell(f"{exchange.record.number} {outcome.state.value}: {outcome.reason}")
-
-    def retried(self, exchange: Exchange, reason: str, response: Response | None, seconds: float) -> None:
-        self._tell(f"{exchange.record.number} retried: {reason}")
-
-    def rejected(self, rejection: Rejection) -> None:
-        self._tell(f"{rejection.number} rejected: {rejection.reason}")
-
-    def left(self, record: Record, outcome: Outcome) -> None:
-        self._tell(f"{record.number} {outcome.state.value}")
-
-    def _tell(self, words: str) -> None:
-        self.told.append(words)
-        self._on_call(words)
 
 
 class FakeProgress:
@@ -91,37 +63,6 @@ class FakeProgress:
 
     def stop(self) -> None:
         self.calls.append("stop")
-
-
-def run(coroutine: Coroutine[Any, Any, None]) -> None:
-    """On asyncio's own loop, in debug mode so that nothing goes unnoticed."""
-
-    async def watched() -> None:
-        faults: list[dict[str, Any]] = []
-        asyncio.get_running_loop().set_exception_handler(lambda loop, context: faults.append(context))
-        await coroutine
-        assert faults == []
-
-    asyncio.run(watched())
-
-
-def options(url: str, connections: int = 4, **groups: Any) -> DeliveryOptions:
-    groups.setdefault("limits", Limits(connections))
-    groups.setdefault("route", DIRECT)
-    return DeliveryOptions(parse_target(url), **groups)
-
-
-def numbers(count: int) -> ObjectSource:
-    """Records whose bodies are 1, 2, 3 …"""
-    return ObjectSource(range(1, count + 1))
-
-
-def counts(result: Result) -> tuple[int, int, int, int]:
-    """Delivered, rejected, in doubt, unsent; checks that they add up to what was read."""
-    records = result.summary.records
-    found = (records.delivered, records.rejected, records.in_doubt, records.unsent)
-    assert sum(found) == records.read
-    return found
 
 
 def answer_with(*replies: Reply | None) -> Callable[[RequestSeen], Reply | None]:
@@ -147,16 +88,45 @@ def test_2xx_is_delivered(status: int) -> None:
     run(main())
 
 
-@pytest.mark.parametrize("status", [301, 304, 400, 404, 413, 429, 500, 503])
-def test_any_other_status_is_rejected_and_the_run_goes_on(status: int) -> None:
+@pytest.mark.parametrize("status", [301, 304, 400, 404, 413, 501])
+def test_a_rejection_is_told_and_the_run_goes_on(status: int) -> None:
     async def main() -> None:
         async with PracticeServer(respond=answer_with(None, Reply(status, body=b"no"))) as server:
             log = Log()
             result = await deliver(numbers(3), options(f"{server.url}/api", 1), observers=[log])
             assert counts(result) == (2, 1, 0, 0)
             assert result.summary.statuses == {"201": 2, str(status): 1}
-            assert log.told[1] == f"2 rejected: status {status}"
+            hint = ", a redirect: give the new address to --to, or follow it with -L" if status == 301 else ""
+            assert log.told[1] == f"2 rejected: status {status}{hint}"
             assert (server.stats.connections, server.stats.requests) == (1, 3)
+
+    run(main())
+
+
+@pytest.mark.parametrize("status", [408, 421, 425, 429, 503])
+def test_what_the_server_says_it_did_not_process_is_tried_again(status: int) -> None:
+    async def main() -> None:
+        async with PracticeServer(respond=answer_with(None, Reply(status))) as server:
+            log = Log()
+            delivery = Delivery(
+                numbers(3), options(f"{server.url}/api", 1), observers=[log], policy=IMPATIENT
+            )
+            result = await delivery.run()
+            assert counts(result) == (3, 0, 0, 0)
+            assert result.summary.statuses == {"201": 3, str(status): 1}
+            assert log.told[1] == f"2 retried: status_{status}"
+            assert (server.stats.connections, server.stats.requests) == (1, 4)
+
+    run(main())
+
+
+@pytest.mark.parametrize("status", [500, 502, 504, 520])
+def test_what_may_have_been_processed_is_in_doubt_and_not_sent_again(status: int) -> None:
+    async def main() -> None:
+        async with PracticeServer(respond=answer_with(None, Reply(status))) as server:
+            result = await deliver(numbers(3), options(f"{server.url}/api", 1))
+            assert counts(result) == (2, 0, 1, 0)
+            assert server.stats.requests == 3
 
     run(main())
 
@@ -321,14 +291,14 @@ def test_what_the_server_provably_did_not_process_is_sent_again() -> None:
             ).run()
             assert counts(result) == (1, 0, 0, 0)
             assert result.summary.attempts == 2
-            assert result.summary.retries == {"the server closed the connection": 1}
-            assert log.told == ["1 retried: the server closed the connection", "1 delivered: status 201"]
+            assert result.summary.retries == {"refused": 1}
+            assert log.told == ["1 retried: refused", "1 delivered: status 201"]
             assert peer.connections == 2
 
     run(main())
 
 
-def test_a_server_that_never_takes_a_body_is_given_up_after_six_attempts() -> None:
+def test_a_server_that_never_takes_a_body_is_given_up_and_uses_up_no_record() -> None:
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> None:
         await reader.readuntil(b"\r\n\r\n")
 
@@ -336,11 +306,12 @@ def test_a_server_that_never_takes_a_body_is_given_up_after_six_attempts() -> No
         async with ScriptedPeer(script) as peer:
             result = await Delivery(
                 numbers(1),
-                options(peer.url, 1, request=RequestOptions(headers=("Expect: 100-continue",))),
+                options(peer.url, 1, request=RequestOptions(headers=("Expect: 100-continue",)), pace=BRIEF),
                 policy=IMPATIENT,
             ).run()
             assert counts(result) == (0, 0, 0, 1)
-            assert (result.summary.attempts, peer.connections) == (6, 6)
+            assert 4 <= result.summary.attempts == peer.connections <= 9
+            assert isinstance(result.error, DestinationError)
 
     run(main())
 
@@ -353,13 +324,14 @@ def unused_port() -> int:
 def test_a_server_that_is_down_is_never_reached() -> None:
     async def main() -> None:
         port = unused_port()
-        delivery = Delivery(numbers(3), options(f"http://127.0.0.1:{port}/"), policy=IMPATIENT)
+        delivery = Delivery(numbers(3), options(f"http://127.0.0.1:{port}/", pace=BRIEF), policy=IMPATIENT)
         result = await delivery.run()
         assert counts(result) == (0, 0, 0, 3)
         assert isinstance(result.error, DialError)
         assert str(result.error) == f"127.0.0.1:{port} refused the connection"
         assert (result.was_reached, result.was_stopped) == (False, False)
-        assert result.summary.failed_dials == {str(result.error): 5}
+        assert list(result.summary.failed_dials) == [str(result.error)]
+        assert 4 <= result.summary.failed_dials[str(result.error)] <= 10
         assert (result.summary.attempts, result.summary.bytes_sent) == (0, 0)
 
     run(main())
@@ -377,15 +349,18 @@ def test_a_server_that_dies_in_the_middle_ends_the_run() -> None:
 
         server = PracticeServer(respond=respond)
         async with server:
-            result = await Delivery(numbers(200), options(f"{server.url}/api"), policy=IMPATIENT).run()
+            result = await Delivery(
+                numbers(200), options(f"{server.url}/api", pace=BRIEF), policy=IMPATIENT
+            ).run()
             await stopping[0]
         delivered, rejected, in_doubt, unsent = counts(result)
         assert result.summary.records.read == 200
         assert 46 <= delivered <= 49
         assert (rejected, 1 <= in_doubt <= 4, unsent) == (0, True, 200 - delivered - in_doubt)
-        assert isinstance(result.error, DialError)
+        assert isinstance(result.error, DestinationError)
+        assert str(result.error).startswith("the server has taken nothing for 0.2 s: 127.0.0.1:")
         assert result.was_reached
-        assert sum(result.summary.failed_dials.values()) >= 12
+        assert 4 <= sum(result.summary.failed_dials.values()) <= 14
 
     run(main())
 
@@ -397,15 +372,14 @@ def test_a_server_that_talks_garbage_costs_few_records(connections: int) -> None
     async def main() -> None:
         async with PracticeServer(respond=lambda request: Reply(raw=b"SSH-2.0-x\r\n\r\n")) as server:
             result = await Delivery(
-                numbers(500), options(f"{server.url}/api", connections), policy=IMPATIENT
+                numbers(500), options(f"{server.url}/api", connections, pace=BRIEF), policy=IMPATIENT
             ).run()
         delivered, rejected, in_doubt, _ = counts(result)
         assert (delivered, rejected) == (0, 0)
-        assert 12 <= in_doubt <= 24
+        assert 4 <= in_doubt <= 10
         assert result.summary.connections.closed == {"protocol_error": in_doubt}
-        assert isinstance(result.error, DialError)
-        assert str(result.error) == "connections to the server end without an answer (protocol error)"
-        assert result.error.hint == "is it an HTTP server, and does it want TLS or a client certificate?"
+        assert isinstance(result.error, DestinationError)
+        assert str(result.error).startswith("the server took nothing within 0.2 s")
 
     run(main())
 
@@ -751,7 +725,7 @@ def test_progress_is_stopped_on_every_path(ending: str) -> None:
 
         async with PracticeServer(respond=respond) as server:
             url = f"http://127.0.0.1:{unused_port()}/" if ending == "unreachable" else f"{server.url}/api"
-            delivery = Delivery(numbers(1), options(url, 1), progress=progress, policy=IMPATIENT)
+            delivery = Delivery(numbers(1), options(url, 1, pace=BRIEF), progress=progress, policy=IMPATIENT)
             task = asyncio.create_task(delivery.run())
             if ending == "cancelled":
                 await arrived.wait()

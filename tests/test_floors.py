@@ -20,8 +20,8 @@ SOURCE = Path(__file__).parents[1] / "src" / "livepost"
 FLOORS = """
 floor | room     | its modules and packages                          | may not import
 ------|----------|---------------------------------------------------|---------------------------------------
-0     | values   | __init__ clock config errors events mark model    | asyncio socket ssl
-      |          | option policy target text                         |
+0     | values   | __init__ clock config errors events letter mark   | asyncio socket ssl
+      |          | model option policy target text                   |
 1     | wire     | wire                                              | asyncio socket ssl time random logging
 2     | net      | net                                               | records delivery runs report
 2     | records  | records                                           | net wire delivery runs

@@ -254,14 +254,17 @@ class InputOptions:
     input_format: str = option(
         "auto",
         "--input-format",
-        metavar="ndjson|json",
-        help="records one a line, or an array (default: by file name; standard input is ndjson)",
+        metavar="ndjson|json|letters",
+        help="records one a line, or an array, or what a run wrote into rejected.ndjson or in-doubt.ndjson "
+        "(default: by file name; standard input is ndjson)",
     )
 
     def __post_init__(self) -> None:
         at_least(1, max_record_bytes=self.max_record_bytes)
-        if self.input_format not in ("auto", "ndjson", "json"):
-            raise ConfigurationError(f"there is no input format {self.input_format}", "use ndjson or json")
+        if self.input_format not in ("auto", "ndjson", "json", "letters"):
+            raise ConfigurationError(
+                f"there is no input format {self.input_format}", "use ndjson, json or letters"
+            )
 
 
 @dataclass(frozen=True, slots=True)

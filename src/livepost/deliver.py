@@ -21,15 +21,17 @@ from typing import ParamSpec
 
 from livepost.clock import Clock, monotonic
 from livepost.config import DeliveryOptions
+from livepost.delivery.account import DeliveryObserver
 from livepost.delivery.detour import Detours
+from livepost.delivery.lane import Lane
 from livepost.delivery.policies import Policies
 from livepost.delivery.request import make_request_head
 from livepost.delivery.retry import RetryPolicy
-from livepost.delivery.schedule import DeliveryObserver, Lane, Schedule
-from livepost.errors import DialError, LivepostError, PermanentDialError
+from livepost.delivery.schedule import Schedule
+from livepost.errors import DestinationError, DialError, LivepostError, PermanentDialError
 from livepost.events import CloseReason, HttpVersion
 from livepost.net.connection import Surroundings
-from livepost.net.deadlines import Deadlines
+from livepost.net.deadlines import NEVER, Deadlines
 from livepost.net.dial import Dialer
 from livepost.net.poller import Poller
 from livepost.net.pool import Pool
@@ -48,6 +50,8 @@ from livepost.wire.machine import Machine
 from livepost.wire.message import Exchange
 
 Arguments = ParamSpec("Arguments")
+
+_FLUSH_SECONDS = 1.0
 
 _NO_LIMIT = 2**31
 
@@ -101,7 +105,7 @@ class Delivery:
     ) -> None:
         self._source = source
         self._options = options
-        self._run: Run | None = None
+        self._recording: Recording | None = None
         self._clock = clock
         proxy = self._proxy_of(options)
         self._head = make_request_head(options, None if options.target.is_tls else proxy)
@@ -134,7 +138,7 @@ class Delivery:
         `source` takes the place of the one given before, and reserves in the directory what it yields.
         The directory has the identity given as `run_id`, and stays open at the end.
         """
-        self._run = run
+        self._recording = Recording(run, self._went_wrong)
         self._source = source or self._source
 
     async def run(self) -> Result:
@@ -148,7 +152,7 @@ class Delivery:
             self._head,
             self._policies,
             self._observers,
-            recorder=None if self._run is None else Recording(self._run, self._went_wrong),
+            recorder=self._recording,
             detours=Detours(self._options.target, self._head, retries.ready, self._open_lane),
             remind=self._remind,
             on_failed=self.fail,
@@ -156,10 +160,11 @@ class Delivery:
         )
         with Deadlines(self._clock, self._loop.call_later) as deadlines:
             self._deadlines = deadlines
+            self._reminder = _Reminder(self._on_due)
             self._pools = [self._open_pool(self._dialer, self._schedule)]
             try:
                 self._feed.start()
-                with self._ticking(started):
+                with self._ticking(started), self._flushing():
                     await self._finished.wait()
             finally:
                 await self._close_pools()
@@ -215,8 +220,13 @@ class Delivery:
         """Connections to where a redirect leads, and the queue of what they carry."""
         options = dataclasses.replace(self._options, target=target)
         queue = self._policies.retries.new_queue()
-        dialer = Dialer(options, self._proxy_of(options), self._clock)
-        self._pools.append(self._open_pool(dialer, Lane(self._schedule, queue)))
+        try:
+            dialer = Dialer(options, self._proxy_of(options), self._clock)
+        except LivepostError as error:
+            # A certificate or a proxy that only the other scheme needs.
+            self.fail(error)
+        else:
+            self._pools.append(self._open_pool(dialer, Lane(self._schedule, queue)))
         return queue
 
     async def _close_pools(self) -> None:
@@ -258,10 +268,10 @@ class Delivery:
         self._pools[0].wake()
 
     def _remind(self, seconds: float) -> None:
-        self._loop.call_later(seconds, self._on_due)
+        self._deadlines.set(self._reminder, self._clock() + seconds)
 
-    def _on_due(self) -> None:
-        self._schedule.release_due(self._clock())
+    def _on_due(self, now: float) -> None:
+        self._schedule.release_due(now)
         for pool in self._pools:
             pool.wake()
 
@@ -271,14 +281,43 @@ class Delivery:
             return None
         if pool.alive:
             return self._policies.retry.redial_delay(failures)
-        gate = self._policies.gate
-        now = self._clock()
-        gate.dial_failed(now)
-        return None if gate.error is not None else gate.next_at(now) - now
+        delay = self._schedule.dial_failed(self._clock())
+        if delay is None:
+            self.fail(self._gave_up(error))
+        return delay
+
+    def _gave_up(self, error: DialError) -> LivepostError:
+        """Of a server that was never reached it matters why, of another one for how long it was away."""
+        reason = self._policies.gate.error
+        if reason is None or not self._pools[0].opened:
+            return error
+        return DestinationError(f"{reason}: {error}", reason.hint)
 
     def _fraction_read(self) -> float | None:
         total = self._source.bytes_total
         return min(1.0, self._source.bytes_read / total) if total else None
+
+    @contextlib.contextmanager
+    def _flushing(self) -> Iterator[None]:
+        """Let others read in the run directory why records were not delivered, soon after they were not."""
+        recording = self._recording
+        timer: asyncio.TimerHandle | None = None
+
+        def flush_again(recording: Recording) -> None:
+            recording.flush()
+            wait(recording)
+
+        def wait(recording: Recording) -> None:
+            nonlocal timer
+            timer = self._loop.call_later(_FLUSH_SECONDS, flush_again, recording)
+
+        try:
+            if recording is not None:
+                wait(recording)
+            yield
+        finally:
+            if timer is not None:
+                timer.cancel()
 
     @contextlib.contextmanager
     def _ticking(self, started: float) -> Iterator[None]:
@@ -305,6 +344,16 @@ class Delivery:
             if timer is not None:
                 timer.cancel()
             progress.stop()
+
+
+class _Reminder:
+    """The one time at which the schedule is to be asked what is due."""
+
+    __slots__ = ("deadline", "expire", "queued_at")
+
+    def __init__(self, on_due: Callable[[float], None]) -> None:
+        self.deadline = self.queued_at = NEVER
+        self.expire = on_due
 
 
 class _Guarded:

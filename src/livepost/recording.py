@@ -8,10 +8,10 @@ from contextlib import ExitStack, closing
 from livepost.config import DeliveryOptions
 from livepost.delivery.classify import is_safe_to_repeat
 from livepost.errors import LivepostError
+from livepost.letter import StoredLetter
 from livepost.model import Record, Rejection
 from livepost.records.source import FileSource, Source
 from livepost.runs.fingerprint import check_unchanged
-from livepost.runs.letter_reader import StoredLetter
 from livepost.runs.resumption import Resumption, kept_batches
 from livepost.runs.run import Run
 from livepost.wire.message import Response
@@ -48,7 +48,7 @@ class RecordedSource:
             batches = stack.enter_context(closing(self._source.batches()))
             if self._resumption is not None:
                 stack.callback(self._resumption.close)
-            for batch in batches:
+            for batch in filter(None, batches):
                 self._run.reserve(batch)
                 last_number = batch[-1].number
                 remaining = batch if self._resumption is None else self._resumption.remaining(batch)
@@ -94,6 +94,7 @@ class LetterSource:
         for mark in self._marks:
             letters = self._run.stored_letters(mark)
             while batch := self._next_batch(letters):
+                self._run.reserve(list(batch))
                 self._run.states.release(record.number for record in batch)
                 yield list(batch)
 
@@ -131,13 +132,20 @@ class ResumedSource(RecordedSource):
 class Recording:
     """Keeps how records end.  What goes wrong with that ends the run (`fail`), not the event loop."""
 
-    def __init__(self, run: Run, fail: Callable[[Exception], None]) -> None:
+    def __init__(self, run: Run, fail: Callable[[LivepostError], None]) -> None:
         self._run = run
         self._fail = fail
 
     @property
     def marks(self) -> memoryview:
         return self._run.states.marks
+
+    def flush(self) -> None:
+        """Let others see what was written so far."""
+        try:
+            self._run.flush()
+        except LivepostError as error:
+            self._fail(error)
 
     def conclude(
         self, mark: int, item: Record | Rejection, reason: str, attempts: int, response: Response | None

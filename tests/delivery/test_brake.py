@@ -158,6 +158,24 @@ def test_after_a_probe_that_works_it_opens_twice_as_far_with_each_round_trip() -
     assert not world.brake.is_watching
 
 
+def test_while_it_lets_more_through_there_is_nothing_to_wait_for() -> None:
+    world = World()
+    world.note(STOP)
+    world.wait()
+    world.probe(WORKS)
+    assert world.brake.next_at(world.now) == world.now
+    assert world.allow(1) == 1
+    assert world.brake.next_at(world.now) == world.now
+    assert world.allow(1) == 1
+    assert world.brake.next_at(world.now) == float("inf"), "until one of the two has ended"
+
+
+def test_a_pause_too_short_to_be_told_from_none_is_none() -> None:
+    world = World()
+    world.brake.pause(world.now, 1e-12)
+    assert world.brake.is_released
+
+
 def test_with_one_connection_a_probe_that_works_is_enough() -> None:
     world = World(most_at_once=1)
     world.note(STOP)

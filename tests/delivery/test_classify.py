@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from livepost.delivery.classify import (
-    NO_CONNECTION,
     Reason,
     Rules,
     Ruling,
@@ -103,20 +102,21 @@ def test_a_conflict_is_a_first_request_still_under_way_where_there_is_a_key() ->
 def test_a_redirect_is_rejected_with_a_hint(status: int) -> None:
     ruling = rules().of_status[status]
     assert cell(ruling) == (Verdict.REJECTED, State.REJECTED, Sign.WORKS)
-    assert ruling.hint == "it is a redirect: give the new address to --to, or follow redirects with -L"
+    hint = "a redirect: give the new address to --to, or follow it with -L"
+    assert ruling.outcome.reason == f"status {status}, {hint}"
 
 
 def test_only_redirects_have_that_hint() -> None:
-    with_hint = {status for status in EVERY_STATUS if rules().of_status[status].hint}
+    with_hint = {status for status in EVERY_STATUS if "-L" in rules().of_status[status].outcome.reason}
     assert with_hint == set(range(300, 400)) - {304}
-    assert not rules(reject_on="301").of_status[301].hint
+    assert rules(reject_on="301").of_status[301].outcome.reason == "status 301"
 
 
 def test_redirects_are_followed_where_the_user_wants_it() -> None:
     following = rules(location=True)
     followed = {status for status in EVERY_STATUS if following.of_status[status].verdict is Verdict.FOLLOW}
     assert followed == {301, 302, 303, 307, 308}
-    assert not any(following.of_status[status].hint for status in followed)
+    assert not any("-L" in following.of_status[status].outcome.reason for status in followed)
     assert rules(location=True, reject_on="302").of_status[302].verdict is Verdict.REJECTED
 
 
@@ -139,16 +139,11 @@ def test_without_an_answer_it_is_in_doubt_unless_it_is_safe_to_repeat(sent: Sent
     assert rules().of_failure(sent, timed_out=True).reason == "timeout"
 
 
-def test_no_connection_pauses_the_destination() -> None:
-    assert cell(NO_CONNECTION) == (Verdict.TRY_AGAIN, State.UNSENT, Sign.STOP)
-    assert NO_CONNECTION.pauses
-
-
 @pytest.mark.parametrize("retry", [ONCE, TWICE, KEYED])
 def test_reasons_are_few_and_hold_nothing_of_the_peers(retry: RetryOptions) -> None:
     table = rules(retry)
     failed = {table.of_failure(sent, timed_out=late).reason for sent in Sent for late in (False, True)}
-    assert failed | {NO_CONNECTION.reason} == {reason.value for reason in Reason}
+    assert failed == {reason.value for reason in Reason}
     answered = {table.of_status[status].reason for status in EVERY_STATUS}
     assert all(re.fullmatch(r"status_[2-9][0-9]{2}", reason) for reason in answered)
     assert len(answered) == 800
@@ -232,5 +227,5 @@ def test_only_a_delivery_removes_a_doubt() -> None:
     for state in (State.REJECTED, State.UNSENT):
         assert in_spite_of(False, Outcome(state, "status 404")) == Outcome(state, "status 404")
         assert in_spite_of(True, Outcome(state, "status 404")) == Outcome(
-            State.IN_DOUBT, "status 404, after an attempt without answer"
+            State.IN_DOUBT, "status 404, after an attempt that may have been processed"
         )

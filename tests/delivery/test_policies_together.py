@@ -6,7 +6,7 @@ import pytest
 from delivery_simulation import Answer, Simulation, answer
 
 from livepost.model import Sent, State
-from livepost.policy import PaceOptions, RetryOptions
+from livepost.policy import OrderOptions, PaceOptions, RetryOptions
 
 SAFE = RetryOptions(at_least_once=True)
 FIVE_MINUTES = 300.0
@@ -23,8 +23,11 @@ def test_a_healthy_destination_is_not_slowed() -> None:
     assert report.most_attempts == 1
 
 
+def in_the_outage(now: float) -> bool:
+    return 5.0 <= now < 5.0 + FIVE_MINUTES
+
+
 OUTAGES: dict[str, Answer] = {
-    "refuses connections": None,
     "says 503": answer(503),
     "says 503 and when to come back": answer(503, (b"retry-after", b"20")),
     "says 429": answer(429),
@@ -35,7 +38,7 @@ OUTAGES: dict[str, Answer] = {
 @pytest.mark.parametrize("seed", range(5))
 def test_a_five_minute_outage_ends_with_every_record_delivered(down: Answer, seed: int) -> None:
     def server(now: float, number: int) -> Answer:
-        return down if 5.0 <= now < 5.0 + FIVE_MINUTES else answer(201)
+        return down if in_the_outage(now) else answer(201)
 
     report = Simulation(server, records=20_000, seed=seed).run()
     assert report.states == {State.DELIVERED: 20_000}
@@ -48,9 +51,19 @@ def test_a_five_minute_outage_ends_with_every_record_delivered(down: Answer, see
 
 
 @pytest.mark.parametrize("seed", range(5))
+def test_so_does_an_outage_in_which_no_connection_can_be_made(seed: int) -> None:
+    report = Simulation(healthy, records=20_000, is_up=lambda now: not in_the_outage(now), seed=seed).run()
+    assert report.states == {State.DELIVERED: 20_000}
+    assert report.sent_between(5.0, 5.0 + FIVE_MINUTES) <= 16
+    assert 25.0 + FIVE_MINUTES <= report.seconds <= 25.0 + FIVE_MINUTES + 32.0
+    assert report.most_attempts == 2
+    assert report.dials <= 16 + 30 + 16, "at first, one at a time in the outage, and again"
+
+
+@pytest.mark.parametrize("seed", range(5))
 def test_a_gateway_without_its_backend_puts_few_records_in_doubt(seed: int) -> None:
     def server(now: float, number: int) -> Answer:
-        return answer(502) if 5.0 <= now < 5.0 + FIVE_MINUTES else answer(201)
+        return answer(502) if in_the_outage(now) else answer(201)
 
     report = Simulation(server, records=20_000, seed=seed).run()
     assert report.states[State.IN_DOUBT] + report.states[State.DELIVERED] == 20_000
@@ -73,7 +86,7 @@ def test_an_outage_that_never_ends_is_given_up_in_time() -> None:
         return answer(503) if now >= 5.0 else answer(201)
 
     report = Simulation(server, records=20_000, pace=PaceOptions(give_up_after=600.0)).run()
-    assert report.was_given_up
+    assert str(report.error) == "the server has taken nothing for 600 s: status 503"
     assert report.seconds == pytest.approx(605.0, abs=0.1)
     assert report.states[State.DELIVERED] == pytest.approx(4000, abs=20)
     assert report.states[State.UNSENT] == 20_000 - report.states[State.DELIVERED]
@@ -81,8 +94,8 @@ def test_an_outage_that_never_ends_is_given_up_in_time() -> None:
 
 def test_a_server_that_is_down_from_the_start_is_given_up_soon() -> None:
     report = Simulation(lambda now, number: answer(503), records=1000).run()
-    assert report.was_given_up
-    assert report.seconds == pytest.approx(10.0, abs=0.1)
+    assert str(report.error) == "the server took nothing within 5 s: status 503"
+    assert report.seconds == pytest.approx(5.0, abs=0.1)
     assert report.states == {State.UNSENT: 1000}
     assert len(report.sent_at) <= 16 + 10
 
@@ -163,11 +176,52 @@ def test_a_rate_is_kept_through_an_outage() -> None:
     def server(now: float, number: int) -> Answer:
         return answer(503) if 2.0 <= now < 12.0 else answer(201)
 
-    report = Simulation(server, records=2000, per_second=100.0).run()
+    report = Simulation(server, records=2000, pace=PaceOptions(rate="100/s")).run()
     assert report.states == {State.DELIVERED: 2000}
     for second in range(int(report.seconds)):
         assert report.sent_between(second, second + 1) <= 111
     assert report.seconds == pytest.approx(30.0, abs=12.0)
+
+
+@pytest.mark.parametrize(("latency", "at_once"), [(0.01, 1), (1.0, 10)])
+def test_a_rate_takes_as_many_connections_as_it_needs(latency: float, at_once: int) -> None:
+    report = Simulation(healthy, records=100, pace=PaceOptions(rate="10/s"), latency=latency).run()
+    assert report.seconds == pytest.approx(99 / 10 + latency, abs=0.1)
+    assert report.most_at_once == pytest.approx(at_once, abs=1)
+    assert report.dials == pytest.approx(at_once, abs=1)
+    assert report.wakes <= 2 * 100 + 20, "one for each, not a tight loop"
+
+
+def test_records_in_strict_order_take_one_connection_and_stay_in_order_through_an_outage() -> None:
+    report = Simulation(
+        healthy,
+        records=500,
+        is_up=lambda now: not 2.0 <= now < 12.0,
+        order=OrderOptions(ordered=True),
+    ).run()
+    assert report.delivered == list(range(1, 501))
+    assert report.most_at_once == 1
+    assert report.seconds == pytest.approx(20.0, abs=5.0)
+
+
+def test_keys_are_kept_in_order_and_served_at_the_same_time() -> None:
+    keys = 8
+
+    def server(now: float, number: int) -> Answer:
+        return answer(503) if 2.0 <= now < 4.0 or (number % 100 == 1 and int(now * 50) % 2) else answer(201)
+
+    report = Simulation(
+        server,
+        records=4000,
+        body_of=lambda number: b'{"key": %d}' % (number % keys),
+        order=OrderOptions(order_key="/key"),
+    ).run()
+    assert report.states == {State.DELIVERED: 4000}
+    for key in range(keys):
+        numbers = [number for number in report.delivered if number % keys == key]
+        assert numbers == sorted(numbers)
+    assert report.most_at_once == keys
+    assert report.dials == keys, "no connection that none of them could use"
 
 
 def test_a_record_that_brings_the_destination_down_each_time_ends_and_the_others_are_delivered() -> None:

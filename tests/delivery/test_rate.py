@@ -94,6 +94,15 @@ def test_what_may_start_now_need_not_be_waited_for() -> None:
     assert limiter.next_at(5.0) == 5.0
 
 
+def test_a_time_that_is_told_late_takes_nothing_away() -> None:
+    """Of two that look at their clocks, the first may be the second to ask."""
+    limiter = RateLimiter(0.0, 10.0)
+    limiter.allow(0.0, 1)
+    assert limiter.available(0.1) == 1
+    assert limiter.available(0.02) == limiter.allow(0.02, 5) == 1
+    assert limiter.next_at(0.1) == pytest.approx(0.2)
+
+
 def test_what_did_not_start_is_given_back() -> None:
     limiter = RateLimiter(0.0, 1000.0)
     assert limiter.allow(0.0, 60) == 60

@@ -35,8 +35,9 @@ def test_a_connection_carries_as_many_requests_as_nginx_allows(
     # Every connection is full but those that were live at the end.
     assert RECORDS // 100 <= handshakes < RECORDS // 100 + connections
     counted = ended.summary["connections"]
-    assert counted["opened"] == handshakes
-    assert counted["tls_full"] + counted["tls_resumed"] == (handshakes if scheme == "https" else 0)
+    # A dial that is under way when the last record ends is broken off.
+    assert 0 <= handshakes - counted["opened"] < connections
+    assert counted["tls_full"] + counted["tls_resumed"] == (counted["opened"] if scheme == "https" else 0)
     assert counted["closed"]["server_announced"] >= RECORDS // 100 - connections
     assert set(counted["closed"]) <= {"server_announced", "finished"}
 

@@ -98,6 +98,7 @@ def test_records_come_in_order_until_the_end() -> None:
             await harness.arrival(harness.arrivals + (not feed.waiting))
             numbers += harness.take(1)
         assert numbers == [1, 2, 3, 4, 5, 6]
+        assert feed.reached_end
         assert (feed.take(1), feed.waiting, feed.error) == ([], 0, None)
 
     run(test)
@@ -222,10 +223,25 @@ def test_stop_keeps_what_was_handed_over_and_takes_no_more() -> None:
         await harness.arrival(2)
         assert harness.take(3) == [1, 2]
         assert (harness.feed.ended, harness.feed.error) == (True, None)
+        assert not harness.feed.reached_end
         assert not source.asked.acquire(blocking=False)
 
     run(test)
     assert source.closed.is_set()
+
+
+def test_what_was_dropped_on_its_way_was_not_read_to_its_end() -> None:
+    source = Gated(batch(1), batch(2), is_open=True)
+
+    async def test() -> None:
+        harness = Harness(source, batches_ahead=3)
+        # The loop does nothing meanwhile, so that both batches and the end are on their way.
+        assert source.closed.wait(SECONDS)
+        harness.feed.stop()
+        await harness.arrival(1)
+        assert (harness.feed.ended, harness.feed.waiting, harness.feed.reached_end) == (True, 0, False)
+
+    run(test)
 
 
 def test_stop_ends_at_once_although_the_source_is_silent() -> None:

@@ -3,6 +3,8 @@
 Kept are the options that were given.  Of headers only those whose values say nothing of anybody are kept,
 and `@FILE` as it stands; of the URL neither user and password nor the query; of a proxy's URL no user and
 password.  What is withheld is named, and must be given again.
+
+The path of the URL is kept: it is shown everywhere.
 """
 
 from __future__ import annotations
@@ -10,32 +12,49 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
-from collections.abc import Mapping
+import typing
+from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import urlsplit
+
+import msgspec
 
 from livepost.cli.options import DELIVERY_GROUPS
 from livepost.config import InputOptions
 from livepost.errors import ConfigurationError, RunError
-from livepost.target import parse_target
+from livepost.target import Target, parse_target
 
 # Headers whose values are never a secret.
 _HARMLESS = frozenset(
     (
         *("accept", "accept-charset", "accept-encoding", "accept-language", "cache-control"),
         *("content-encoding", "content-language", "content-type", "expect", "from", "host", "origin"),
-        *("prefer", "referer", "user-agent"),
+        *("prefer", "user-agent"),
     )
 )
 
 _FILES = ("cacert", "cert", "key", "unix_socket")
 
-_OPTIONS = tuple(
-    field.name
+_OPTIONS: dict[str, Any] = {
+    field.name: typing.get_type_hints(group)[field.name]
     for group in (*DELIVERY_GROUPS, InputOptions)
     for field in dataclasses.fields(group)
     if field.metadata.get("flags")
-)
+}
+"""Type by name."""
+
+_PROXY = "-x"
+_USER = "a user in --to"
+_QUERY = "a query in --to"
+_HINTS = {_PROXY: "give -x again", _USER: "give --to again, with the user", _QUERY: "give --to again, whole"}
+
+
+class _Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """What stands in `run.json`."""
+
+    to: str
+    files: tuple[str, ...]
+    options: dict[str, Any]
+    withheld: tuple[str, ...]
 
 
 def keep(given: argparse.Namespace) -> dict[str, Any]:
@@ -49,82 +68,110 @@ def keep(given: argparse.Namespace) -> dict[str, Any]:
         if name == "headers":
             value = _keep_headers(value, withheld)
         elif name == "proxy" and "@" in value:
-            withheld.append("-x")
+            withheld.append(_PROXY)
             continue
-        elif name in _FILES and value is not None:
+        elif name in _FILES:
             value = os.path.abspath(value)
         options[name] = value
     target = parse_target(given.to)
-    if target.authorization is not None or urlsplit(given.to).query:
-        withheld.append("--to")
+    if target.authorization is not None:
+        withheld.append(_USER)
+    if _has_query(target):
+        withheld.append(_QUERY)
     return {"to": str(target), "files": list(given.files), "options": options, "withheld": withheld}
 
 
 def restore(asked: Mapping[str, Any], given: argparse.Namespace) -> argparse.Namespace:
     """What was asked when the run began, under what is given now.
 
-    Headers given now come behind those that were kept.  Raises ConfigurationError if something that was
-    withheld is not given again, and RunError if `asked` makes no sense.
+    A header given now takes the place of a kept one of its name.  Raises ConfigurationError if something
+    that was withheld is not given again, or another target is, and RunError if `asked` makes no sense.
     """
-    try:
-        options = dict(asked["options"])
-        to, files, withheld = (
-            str(asked["to"]),
-            [str(file) for file in asked["files"]],
-            list(asked["withheld"]),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise RunError(
-            "run.json does not say what was asked", "restore it from a copy, or begin a new run"
-        ) from error
-    if getattr(given, "to", None) is None and "--to" not in withheld:
-        given.to = to
-    _check_given_again(withheld, given)
-    _check_same_target(to, given.to)
-    for name, value in options.items():
-        if name not in _OPTIONS:
-            raise RunError(
-                f"run.json names an unknown option {name!r}", "use the livepost that began the run"
-            )
+    then = _read(asked)
+    headers = list(getattr(given, "headers", ()))
+    if getattr(given, "to", None) is None:
+        _check_given_again(then.withheld, given, None, headers)
+        given.to = then.to
+    else:
+        target = parse_target(given.to)
+        _check_same_target(then.to, target)
+        _check_given_again(then.withheld, given, target, headers)
+    given_names = {_name_of(line) for line in headers}
+    for name, value in then.options.items():
         if name == "headers":
-            given.headers = [*value, *getattr(given, "headers", ())]
+            given.headers = [*(line for line in value if _name_of(line) not in given_names), *headers]
         elif not hasattr(given, name):
             setattr(given, name, value)
-    given.files = files
+    given.files = list(then.files)
     return given
 
 
-def _keep_headers(lines: list[str], withheld: list[str]) -> list[str]:
+def _read(asked: Mapping[str, Any]) -> _Asked:
+    hint = "restore it from a copy, or begin a new run with what is left"
+    try:
+        then = msgspec.convert(asked, _Asked)
+        unknown = next((name for name in then.options if name not in _OPTIONS), None)
+        if unknown is not None:
+            raise RunError(
+                f"run.json names an unknown option {unknown!r}", "use the livepost that began the run"
+            )
+        for name, value in then.options.items():
+            msgspec.convert(value, _OPTIONS[name])
+        parse_target(then.to)
+    except RunError:
+        raise
+    except (msgspec.ValidationError, ConfigurationError) as error:
+        raise RunError(f"run.json does not say what was asked: {error}", hint) from error
+    return then
+
+
+def _keep_headers(lines: Sequence[str], withheld: list[str]) -> list[str]:
     kept = []
     for line in lines:
-        name = line.partition(":")[0].partition(";")[0].strip()
+        name, colon, value = line.partition(":")
         if line.startswith("@"):
             kept.append(f"@{os.path.abspath(line[1:])}")
-        elif name.lower() in _HARMLESS or line.rstrip().endswith((":", ";")):
+        elif name.lower() in _HARMLESS or not colon or not value.strip():
             kept.append(line)
         else:
             withheld.append(f"-H {name}")
     return kept
 
 
-def _check_given_again(withheld: list[str], given: argparse.Namespace) -> None:
-    headers = {line.partition(":")[0].strip().lower() for line in getattr(given, "headers", ())}
-    reads_files = any(line.startswith("@") for line in getattr(given, "headers", ()))
+def _name_of(line: str) -> str:
+    """Of a header, in lower case; `Name;` is one, too."""
+    return line.partition(":")[0].removesuffix(";").lower()
+
+
+def _check_given_again(
+    withheld: Sequence[str], given: argparse.Namespace, target: Target | None, headers: Sequence[str]
+) -> None:
+    names = {_name_of(line) for line in headers}
+    reads_files = any(line.startswith("@") for line in headers)
     for what in withheld:
-        if what.startswith("-H "):
-            is_given = reads_files or what[3:].lower() in headers
+        if what == _PROXY:
+            is_given = hasattr(given, "proxy")
+        elif what == _QUERY:
+            is_given = target is not None and _has_query(target)
+        elif what == _USER:
+            has_user = target is not None and target.authorization is not None
+            is_given = has_user or reads_files or "authorization" in names
         else:
-            is_given = getattr(given, "proxy" if what == "-x" else "to", None) is not None
+            is_given = reads_files or what.removeprefix("-H ").lower() in names
         if not is_given:
             raise ConfigurationError(
                 f"the run was begun with {what}, which may hold a secret and is not kept",
-                f"give {what} again",
+                _HINTS.get(what, f"give {what} again"),
             )
 
 
-def _check_same_target(then: str, now: str) -> None:
-    if str(parse_target(now)) != then:
+def _check_same_target(then: str, now: Target) -> None:
+    if str(now) != then:
         raise ConfigurationError(
-            f"the run was begun for {then}, not {parse_target(now)}",
+            f"the run was begun for {then}, not {now}",
             "give the same URL, or begin a new run with what is left",
         )
+
+
+def _has_query(target: Target) -> bool:
+    return "?" in target.path

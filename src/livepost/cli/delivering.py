@@ -10,13 +10,13 @@ import signal
 import stat
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from uuid import UUID
 
 from livepost.cli import event_loop
 from livepost.cli.exit_code import ExitCode, exit_code
 from livepost.cli.interrupts import Interrupts
+from livepost.cli.standing import Standing, quoted
 from livepost.cli.talk import print_data, say, say_error
 from livepost.config import DeliveryOptions, ShowOptions
 from livepost.deliver import Delivery, Result
@@ -25,7 +25,12 @@ from livepost.model import State
 from livepost.records.source import Source
 from livepost.report.progress import make_progress
 from livepost.report.receipts import Receipts
+from livepost.report.summary import summarize
+from livepost.report.tally import Tally
 from livepost.runs.run import Run
+
+FINISHED = "finished"
+"""How a run has ended that nothing stopped, and that left nothing unsent."""
 
 _FLUSH_SECONDS = 1.0
 
@@ -53,6 +58,8 @@ class Session:
         if self._receipts is not None:
             self._delivery.observe(self._receipts)
         self._run: Run | None = None
+        self.standing: Standing | None = None
+        """How the run stands, once it was carried out; None without a run directory."""
 
     def record_in(self, run: Run, source: Source | None = None) -> None:
         """Keep in this directory how records end; `source` in place of the one given before."""
@@ -63,35 +70,58 @@ class Session:
         """Deliver everything, show what came of it, and close all files; return the exit code."""
         errors: list[LivepostError] = []
         try:
-            result, stopped_by = event_loop.run(_deliver(self._delivery, self._receipts, self._run))
+            result, stopped_by = event_loop.run(_deliver(self._delivery, self._receipts))
         finally:
             errors += _close(self._receipts)
             if sys.exception() is not None:
                 _close(self._run)
         code = exit_code(result, stopped_by)
-        errors += _attempt(lambda: self._end_run(result, stopped_by))
-        errors += _close(self._run)
-        errors += _attempt(lambda: _show_result(result, self._show))
-        if self._run is not None and _can_go_on(result):
-            say(f"livepost: to go on: livepost resume {self._run.path}")
+        if self._run is not None:
+            errors += _attempt(lambda: self._end_run(_how(result, stopped_by)))
+            errors += _close(self._run)
+        errors += _attempt(lambda: self._show_result(result))
         if not errors:
             return code
         say_error(errors[0])
         return code if stopped_by else ExitCode.STOPPED_EARLY
 
-    def _end_run(self, result: Result, stopped_by: signal.Signals | None) -> None:
-        if self._run is not None:
-            self._run.end(_how(result, stopped_by), asdict(result.summary.records))
+    def _end_run(self, how: str) -> None:
+        assert self._run is not None
+        self.standing = Standing.of(self._run)
+        # First, because a run that has finished is not looked at for letters that are missing.
+        self._run.flush()
+        self._run.end(how, self.standing.as_dict())
+
+    def _show_result(self, result: Result) -> None:
+        """The summary, as data or to a person, and what ended the run early.  Raises OutputError."""
+        standing = self.standing
+        try:
+            if self._show.json:
+                print_data(result.summary.to_json())
+            else:
+                say(result.summary.to_text(terminal_width()))
+                _say_troubles(result, standing)
+        finally:
+            if result.error is not None:
+                say_error(result.error)
+            if standing is not None and self._run is not None and self._run.was_resumed:
+                say(f"livepost: the whole run: {standing}")
+            if standing is not None and _can_go_on(result, standing):
+                say(f"livepost: to go on: livepost resume {quoted(standing.path)}")
 
 
 def _how(result: Result, stopped_by: signal.Signals | None) -> str:
     if stopped_by is not None:
         return f"stopped by {stopped_by.name}"
-    return "finished" if result.error is None else str(result.error)
+    if result.error is not None:
+        return str(result.error)
+    return "records were left unsent" if result.summary.records.unsent else FINISHED
 
 
-def _can_go_on(result: Result) -> bool:
-    return result.summary.records.unsent > 0 or not result.read_to_end
+def _can_go_on(result: Result, standing: Standing) -> bool:
+    """Something is left that `resume` would send or settle."""
+    unsent = result.summary.records.unsent or standing.unsent or standing.counts.in_flight
+    return bool(unsent) or not result.read_to_end
 
 
 def _progress_mode(show: ShowOptions) -> str:
@@ -126,15 +156,13 @@ def _is_same(one: os.stat_result | None, other: os.stat_result | None, *, only_f
     return os.path.samestat(one, other)
 
 
-async def _deliver(
-    delivery: Delivery, receipts: Receipts | None, run: Run | None
-) -> tuple[Result, signal.Signals | None]:
+async def _deliver(delivery: Delivery, receipts: Receipts | None) -> tuple[Result, signal.Signals | None]:
     def on_first(number: signal.Signals) -> None:
         delivery.stop()
         say(f"livepost: {number.name}: waiting for what is in flight; once more stops at once")
 
     interrupts = Interrupts(on_first, delivery.abort)
-    flushing = asyncio.create_task(_keep_flushing([sink for sink in (receipts, run) if sink], delivery))
+    flushing = asyncio.create_task(_keep_flushing(receipts, delivery)) if receipts else None
     try:
         with interrupts.handled():
             result = await delivery.run()
@@ -143,19 +171,19 @@ async def _deliver(
                 with contextlib.suppress(OutputError):
                     receipts.flush()
     finally:
-        flushing.cancel()
+        if flushing is not None:
+            flushing.cancel()
     return result, interrupts.received
 
 
-async def _keep_flushing(sinks: Sequence[Receipts | Run], delivery: Delivery) -> None:
-    """So that `tail -f` shows receipts and letters soon after they are written."""
-    while sinks:
+async def _keep_flushing(receipts: Receipts, delivery: Delivery) -> None:
+    """So that `tail -f` shows receipts soon after they are written."""
+    while True:
         await asyncio.sleep(_FLUSH_SECONDS)
-        for sink in sinks:
-            try:
-                sink.flush()
-            except OutputError as error:
-                delivery.fail(error)
+        try:
+            receipts.flush()
+        except OutputError as error:
+            delivery.fail(error)
 
 
 def _close(sink: Receipts | Run | None) -> list[LivepostError]:
@@ -171,30 +199,33 @@ def _attempt(action: Callable[[], None]) -> list[LivepostError]:
     return []
 
 
-def _show_result(result: Result, show: ShowOptions) -> None:
-    """The summary, as data or to a person, and what ended the run early.  Raises OutputError."""
-    try:
-        if show.json:
-            print_data(result.summary.to_json())
-        else:
-            say(result.summary.to_text(terminal_width()))
-            _say_troubles(result)
-    finally:
-        if result.error is not None:
-            say_error(result.error)
-
-
-def _say_troubles(result: Result) -> None:
+def _say_troubles(result: Result, standing: Standing | None) -> None:
     """What became of the first records that were not delivered, and where to see the others."""
     for trouble in result.troubles:
         say(f"livepost: {trouble}")
     records = result.summary.records
     shown = [trouble for trouble in result.troubles if trouble.state is not State.UNSENT]
     more = records.rejected + records.in_doubt - len(shown)
-    if more > 0:
+    if more > 0 and standing is None:
         say(f"livepost: and {more:,} more; -o FILE writes what became of every record")
     if not result.read_to_end:
         say("livepost: the input was not read to its end")
+    if standing is not None:
+        for line in standing.where_the_rest_is():
+            say(f"livepost: {line}")
+
+
+def show_nothing_to_send(standing: Standing, show: ShowOptions) -> None:
+    """What a delivery would show, and write, of a run that has nothing for it."""
+    if show.receipts is not None:
+        Receipts(show.receipts).close()
+    if show.json:
+        print_data(summarize(Tally(), read=0, seconds=0.0).to_json())
+    say(f"livepost: run {standing.path}: {standing}")
+    say("livepost: there is nothing to be sent")
+    if not show.json:
+        for line in standing.where_the_rest_is():
+            say(f"livepost: {line}")
 
 
 def terminal_width() -> int:

@@ -5,20 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from livepost.cli import asked
-from livepost.cli.delivering import Session, run_path
+from livepost.cli.delivering import FINISHED, Session, run_path, show_nothing_to_send
+from livepost.cli.exit_code import ExitCode
 from livepost.cli.options import EXIT_CODES, add_delivery_options, delivery_options
 from livepost.cli.parser import Parser, collect
+from livepost.cli.standing import Standing
 from livepost.cli.talk import say
 from livepost.config import ShowOptions
 from livepost.errors import ConfigurationError
 from livepost.recording import ResumedSource
+from livepost.runs.listing import Activity, Description, describe
 from livepost.runs.run import Run
 
 _DESCRIPTION = """\
 Go on with the run in DIR where it ended.  What was delivered is never sent again; what
 was in flight at a crash is in doubt, or is sent again where that is safe.  The options
 are those of the run; what is given here goes before them, and what may hold a secret
-must be given again.  The input must not have changed."""
+must be given again.  The input must not have changed.  The exit code is that of the
+whole run."""
 
 
 def make_parser() -> Parser:
@@ -38,7 +42,13 @@ def main(arguments: Sequence[str]) -> int:
     if given.directory is None:
         raise ConfigurationError("no run is named", "livepost runs lists them")
     show = collect(given, ShowOptions)
-    run = Run.open(run_path(given.directory))
+    path = run_path(given.directory)
+    found = describe(path)
+    if found.activity is Activity.ENDED and _has_finished(found):
+        standing = Standing.described(found)
+        show_nothing_to_send(standing, show)
+        return _code_of_all(ExitCode.DELIVERED, standing)
+    run = Run.open(path)
     try:
         given = asked.restore(run.manifest.asked, given)
         options = delivery_options(given)
@@ -49,7 +59,20 @@ def main(arguments: Sequence[str]) -> int:
         raise
     session.record_in(run)
     _say_where_it_stands(run)
-    return session.carry_out()
+    return _code_of_all(session.carry_out(), session.standing)
+
+
+def _has_finished(run: Description) -> bool:
+    """Not only has every record its mark: every letter was written, too."""
+    ended = run.manifest.ended
+    return ended is not None and ended.how == FINISHED and Standing.described(run).is_complete
+
+
+def _code_of_all(code: int, standing: Standing | None) -> int:
+    """Success is success of the whole run, not of its last part."""
+    if code == ExitCode.DELIVERED and standing is not None and not standing.is_delivered:
+        return ExitCode.NOT_ALL_DELIVERED
+    return code
 
 
 def _say_where_it_stands(run: Run) -> None:

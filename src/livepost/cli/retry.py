@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from livepost.cli import asked
-from livepost.cli.delivering import Session, run_path
+from livepost.cli.delivering import Session, run_path, show_nothing_to_send
+from livepost.cli.exit_code import ExitCode
 from livepost.cli.options import EXIT_CODES, add_delivery_options, delivery_options
 from livepost.cli.parser import Parser, collect
+from livepost.cli.standing import Standing, quoted
 from livepost.cli.talk import say
 from livepost.config import ShowOptions
 from livepost.errors import ConfigurationError
@@ -19,7 +21,8 @@ from livepost.runs.run import Run
 _DESCRIPTION = """\
 Send those records of a run again that were rejected or are in doubt.  A record in doubt
 may have been processed: sending it again may have it processed twice, unless the server
-tells repetitions apart."""
+tells repetitions apart.  The options are those of the run, as with livepost resume.  The
+exit code is that of the records sent again."""
 
 
 def make_parser() -> Parser:
@@ -45,8 +48,15 @@ def main(arguments: Sequence[str]) -> int:
         raise ConfigurationError("it is not said what to send again", "add --rejected, --in-doubt or both")
     show = collect(given, ShowOptions)
     path = run_path(given.directory)
-    if describe(path).activity is Activity.INTERRUPTED:
-        raise ConfigurationError(f"the run {given.directory} was interrupted", "livepost resume it first")
+    found = describe(path)
+    if found.activity is Activity.INTERRUPTED:
+        raise ConfigurationError(
+            f"the run {path} was interrupted", f"first go on with it: livepost resume {quoted(path)}"
+        )
+    standing = Standing.described(found)
+    if found.activity is Activity.ENDED and not any(standing.number_of(mark) for mark in marks):
+        show_nothing_to_send(standing, show)
+        return ExitCode.DELIVERED
     run = Run.open(path)
     try:
         options = delivery_options(asked.restore(run.manifest.asked, given))
@@ -58,5 +68,5 @@ def main(arguments: Sequence[str]) -> int:
     session.record_in(run)
     code = session.carry_out()
     if source.unfit:
-        say(f"livepost: {source.unfit:,} were never fit to be sent and cannot be")
-    return code
+        say(f"livepost: {source.unfit:,} of the rejected were never fit to be sent, and stay rejected")
+    return ExitCode.NOT_ALL_DELIVERED if source.unfit and code == ExitCode.DELIVERED else code

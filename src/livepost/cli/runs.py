@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from livepost.cli.delivering import run_path
 from livepost.cli.parser import Parser
-from livepost.cli.talk import print_data, say, say_error
+from livepost.cli.talk import harmless, print_data, say
 from livepost.errors import ConfigurationError
-from livepost.runs.listing import BrokenRun, Description, describe, list_runs
+from livepost.runs.listing import Activity, BrokenRun, Description, describe, list_runs
 from livepost.runs.run import DEFAULT_PARENT
 
 _LABEL_WIDTH = 12
+_HEADS = ("run", "state", "records", "delivered", "rejected", "in doubt", "unsent")
 
 
 def list_main(arguments: Sequence[str]) -> int:
@@ -34,12 +36,13 @@ def list_main(arguments: Sequence[str]) -> int:
         for run in sound:
             print_data(json.dumps(_facts(run)))
     elif sound:
-        _print_table([_row(run) for run in sound])
+        _print_table([_row(run) for run in sound], _columns_of_stdout())
     if not runs:
         say(f"livepost: there are no runs in {parent}")
     broken = [run for run in runs if isinstance(run, BrokenRun)]
     for damaged in broken:
-        say_error(damaged.error)
+        # Its hint would be to list the runs.
+        say(f"livepost: {damaged.error}")
     return 1 if broken else 0
 
 
@@ -55,7 +58,7 @@ def show_main(arguments: Sequence[str]) -> int:
         print_data(json.dumps(_facts(run)))
         return 0
     for label, text in _lines(run):
-        print_data(f"{label:<{_LABEL_WIDTH}}{text}")
+        print_data(harmless(f"{label:<{_LABEL_WIDTH}}{text}"))
     return 0
 
 
@@ -87,21 +90,29 @@ def _facts(run: Description) -> dict[str, Any]:
 
 def _row(run: Description) -> tuple[str, ...]:
     counts = run.counts
+    # What nobody will hear of any more is in doubt.
+    lost = counts.in_flight if run.activity is not Activity.RUNNING else 0
     return (
-        run.path.name,
+        harmless(run.path.name),
         run.activity.value,
         _number(run.manifest.records),
         _number(counts.delivered),
         _number(counts.rejected),
-        _number(counts.in_doubt + counts.in_flight),
+        _number(counts.in_doubt + lost),
         _number(run.unsent),
     )
 
 
-def _print_table(rows: list[tuple[str, ...]]) -> None:
-    heads = ("run", "state", "records", "delivered", "rejected", "in doubt", "unsent")
-    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
-    for row in (heads, *rows):
+def _print_table(rows: list[tuple[str, ...]], width: int | None) -> None:
+    """A table, or a paragraph for each run where the terminal has no room for it."""
+    widths = [max(map(len, column)) for column in zip(_HEADS, *rows, strict=True)]
+    if width is not None and sum(widths) + 2 * (len(widths) - 1) > width:
+        for name, *cells in rows:
+            print_data(name)
+            for head, cell in zip(_HEADS[1:], cells, strict=True):
+                print_data(f"  {head:<{_LABEL_WIDTH}}{cell}")
+        return
+    for row in (_HEADS, *rows):
         cells = [
             cell.ljust(width) if index < 2 else cell.rjust(width)
             for index, (cell, width) in enumerate(zip(row, widths, strict=True))
@@ -111,12 +122,13 @@ def _print_table(rows: list[tuple[str, ...]]) -> None:
 
 def _lines(run: Description) -> list[tuple[str, str]]:
     counts, manifest = run.counts, run.manifest
+    files = manifest.asked.get("files")
     lines = [
         ("run", str(run.path)),
         ("state", run.activity.value + ("" if manifest.ended is None else f": {manifest.ended.how}")),
         ("created", f"{manifest.created:%Y-%m-%d %H:%M:%S} UTC"),
         ("to", str(manifest.asked.get("to", "?"))),
-        ("input", ", ".join(map(str, manifest.asked.get("files", ())))),
+        ("input", ", ".join(map(str, files)) if isinstance(files, list) else "?"),
         ("records", "not known yet" if manifest.records is None else _number(manifest.records)),
         ("delivered", _number(counts.delivered)),
         ("rejected", _number(counts.rejected) + _where(run.path / "rejected.ndjson", counts.rejected)),
@@ -131,6 +143,14 @@ def _lines(run: Description) -> list[tuple[str, str]]:
 
 def _where(path: Path, count: int) -> str:
     return f"  ({path})" if count else ""
+
+
+def _columns_of_stdout() -> int | None:
+    """None where it is no terminal."""
+    try:
+        return os.get_terminal_size(1).columns
+    except OSError:
+        return None
 
 
 def _number(count: int | None) -> str:

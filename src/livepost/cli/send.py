@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from uuid import UUID, uuid4
 
 from livepost.cli import asked
 from livepost.cli.delivering import Session, run_path
+from livepost.cli.letter_input import with_letters_recognised
 from livepost.cli.options import EXIT_CODES, add_delivery_options, delivery_options
 from livepost.cli.parser import Parser, add_options, collect
 from livepost.cli.talk import say
@@ -23,7 +25,8 @@ from livepost.runs.run import Run, new_directory
 _DESCRIPTION = """\
 Deliver every record of FILES to URL over connections that stay live, and say what
 became of each.  .ndjson and .jsonl hold one record a line, .json an array or one
-object; .gz is understood; - is standard input."""
+object; .gz is understood; - is standard input.  Of the rejected.ndjson or
+in-doubt.ndjson of a run, the records are sent that it holds."""
 
 
 def make_parser() -> Parser:
@@ -47,6 +50,13 @@ def main(arguments: Sequence[str]) -> int:
     show = collect(given, ShowOptions)
     source = FileSource(given.files, options.input)
     source.check()
+    input_options = with_letters_recognised(given.files, options.input)
+    if input_options != options.input:
+        # Kept like this: what is beside the file may be another thing when the run is resumed.
+        given.input_format = input_options.input_format
+        options = replace(options, input=input_options)
+        source = FileSource(given.files, input_options)
+        source.check()
     run_id = uuid4()
     session = Session(source, options, show, run_id=run_id, inputs=given.files)
     run = _begin_run(given, collect(given, RunOptions), run_id)

@@ -14,10 +14,10 @@ def say(text: str) -> None:
     # Without it, `print` would turn to stdout.
     if sys.stderr is not None:
         with contextlib.suppress(OSError, ValueError):
-            print(_harmless(text), file=sys.stderr, flush=True)
+            print(harmless(text), file=sys.stderr, flush=True)
 
 
-def _harmless(text: str) -> str:
+def harmless(text: str) -> str:
     """Without what could move the cursor: some of the text may be a stranger's (a certificate's)."""
     return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
 

@@ -40,6 +40,8 @@ FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0
 
 _NEVER = float("inf")
+# Attempts of the same moment are not to be taken for those after a pause.
+_SHORTEST_PAUSE_SECONDS = 0.001
 # Of a pause that the server asked for, and at most a few seconds: so much later, not all come at once.
 _SPREAD = 0.1
 _MOST_SPREAD_SECONDS = 5.0
@@ -166,7 +168,7 @@ class Brake:
         return granted
 
     def available(self, now: float) -> int:
-        """How many `allow` would grant at most."""
+        """How many `allow` would grant, of no more than can be under way at all."""
         if self.is_released:
             return self._most_at_once
         if self.state is BrakeState.PAUSED:
@@ -179,9 +181,9 @@ class Brake:
 
     def next_at(self, now: float) -> float:
         """When `allow` grants more by itself; infinite if that takes the end of an attempt."""
-        if self.is_released:
-            return now
-        return max(now, self._until) if self.state is BrakeState.PAUSED else _NEVER
+        if self.state is BrakeState.PAUSED:
+            return max(now, self._until)
+        return now if self.available(now) else _NEVER
 
     def note(self, sign: Sign, now: float, sent_at: float, *, not_before: float = 0.0) -> bool:
         """An attempt ended: what it says of the destination.  Returns whether it counts against its record.
@@ -229,7 +231,7 @@ class Brake:
 
     def pause(self, now: float, seconds: float) -> None:
         """The server named a time in which it wants nothing, as where a quota is used up."""
-        if self.state is BrakeState.GIVEN_UP or seconds <= 0.0:
+        if self.state is BrakeState.GIVEN_UP or seconds < _SHORTEST_PAUSE_SECONDS:
             return
         self._was_asked_to_wait = True
         if self.state is not BrakeState.PAUSED:

@@ -7,7 +7,6 @@ the user says that the server tells repetitions apart (an idempotency key) or th
 
     | what came of it                          | not safe to repeat | safe      | no try left | sign    |
     |------------------------------------------|--------------------|-----------|-------------|---------|
-    | no connection                            | try again          | try again | unsent      | stop    |
     | nothing sent, or refused unprocessed     | try again          | try again | unsent      | none    |
     | sent in part or in full, and no answer   | in doubt           | try again | in doubt    | suspect |
     | 2xx                                      | delivered          | delivered |             | works   |
@@ -19,6 +18,8 @@ the user says that the server tells repetitions apart (an idempotency key) or th
     | 4xx                                      | rejected           | rejected  |             | works   |
     | 501 505 506 507 508 510 511              | rejected           | rejected  |             | works   |
     | 5xx, and what is no status (600 to 999)  | in doubt           | try again | in doubt    | suspect |
+
+Where no connection can be made there is no attempt, and no record to judge (`Brake.dial_failed`).
 
 Why: 408, 421, 425, 429 and 503 say that the request was not processed.  500, 502 and 504 do not, and
 neither do the inventions of content delivery networks (520 to 530): whoever answered may have passed
@@ -59,7 +60,7 @@ _STOPPING = frozenset((429, 503))
 _NEVER_DONE = frozenset((501, 505, 506, 507, 508, 510, 511))
 _STILL_UNDER_WAY = 409
 
-_REDIRECT_HINT = "it is a redirect: give the new address to --to, or follow redirects with -L"
+_REDIRECT_HINT = ", a redirect: give the new address to --to, or follow it with -L"
 
 
 class Verdict(enum.Enum):
@@ -89,7 +90,6 @@ class Sign(enum.Enum):
 class Reason(enum.Enum):
     """Why an attempt without an answer ended.  With an answer, the reason is `status_NNN`."""
 
-    NO_CONNECTION = "no_connection"
     NOT_SENT = "not_sent"
     REFUSED = "refused"
     PARTLY_SENT = "partly_sent"
@@ -107,8 +107,6 @@ class Ruling(msgspec.Struct, frozen=True, gc=False):
     sign: Sign
     outcome: Outcome
     """How the record ends now, or would if it may not be tried again."""
-    hint: str = ""
-    """What a person could do about it; to be said once a run."""
 
     @property
     def pauses(self) -> bool:
@@ -129,13 +127,6 @@ _FAILED = {
 }
 _MAY_BE_PROCESSED = frozenset((Sent.SOME, Sent.ALL))
 
-NO_CONNECTION = Ruling(
-    Verdict.TRY_AGAIN,
-    Reason.NO_CONNECTION.value,
-    Sign.STOP,
-    Outcome(State.UNSENT, "no connection could be made"),
-)
-
 
 def is_safe_to_repeat(method: bytes, options: RetryOptions) -> bool:
     """Whether a second delivery of the same record does no harm."""
@@ -146,7 +137,7 @@ def in_spite_of(doubt: bool, outcome: Outcome) -> Outcome:
     """How a record ends after an attempt that left a doubt, or did not: delivered, or else in doubt."""
     if not doubt or outcome.state in (State.DELIVERED, State.IN_DOUBT):
         return outcome
-    return Outcome(State.IN_DOUBT, f"{outcome.reason}, after an attempt without answer")
+    return Outcome(State.IN_DOUBT, f"{outcome.reason}, after an attempt that may have been processed")
 
 
 class Rules:
@@ -196,7 +187,8 @@ class Rules:
         verdict, state = self._verdict(status)
         sign = _sign(status)
         is_redirect = 300 <= status < 400 and status != 304 and status not in self._chosen
-        hint = _REDIRECT_HINT if is_redirect and verdict is Verdict.REJECTED else ""
+        if is_redirect and verdict is Verdict.REJECTED:
+            addition += _REDIRECT_HINT
         match self._chosen.get(status):
             case Verdict.TRY_AGAIN:
                 verdict = Verdict.TRY_AGAIN
@@ -206,7 +198,7 @@ class Rules:
             case Verdict.REJECTED:
                 verdict, state, sign = Verdict.REJECTED, State.REJECTED, Sign.WORKS
         outcome = Outcome(state, f"status {status}{addition}")
-        return Ruling(verdict, f"status_{status}", sign, outcome, hint)
+        return Ruling(verdict, f"status_{status}", sign, outcome)
 
     def _verdict(self, status: int) -> tuple[Verdict, State]:
         if 200 <= status < 300:

@@ -60,6 +60,8 @@ class Detours:
             queue = self._queues[target.origin] = self._open_lane(target)
         exchange.head = redirection.head
         if not redirection.keeps_body:
+            # 303: whatever becomes of the request that follows, the record may have been processed.
             exchange.body = b""
+            exchange.has_doubt = True
         exchange.detour = Detour(target, hops, queue)
         return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -48,11 +47,13 @@ class Policies:
         now: float,
         wall_clock: Callable[[], float],
         retry: RetryPolicy | None = None,
-        uniform: Callable[[float, float], float] = random.uniform,
     ) -> Policies:
-        """As the user asked.  Raises ConfigurationError for options that cannot be."""
+        """As the user asked, or with another patience: the pauses for all grow with those for one record.
+
+        Raises ConfigurationError for options that cannot be.
+        """
         pace = options.pace
-        retry = retry or RetryPolicy.of(options.retry, uniform)
+        retry = retry or RetryPolicy.of(options.retry)
         rules = Rules(head.method, options.retry, options.outcome)
         brake = Brake(
             options.limits.max_conns_per_host,
@@ -60,7 +61,7 @@ class Policies:
             start_timeout=pace.start_timeout,
             first_pause_seconds=_FIRST_PAUSE * retry.base_seconds,
             longest_pause_seconds=retry.longest_seconds,
-            uniform=uniform,
+            uniform=retry.uniform,
         )
         limiter = RateLimiter(now, None if pace.rate is None else parse_rate(pace.rate))
         return cls(

@@ -54,8 +54,9 @@ class _Bucket:
     filled_at: float
 
     def fill(self, now: float) -> int:
-        self.tokens = min(self.burst, self.tokens + (now - self.filled_at) * self.per_second)
-        self.filled_at = now
+        if now > self.filled_at:
+            self.tokens = min(self.burst, self.tokens + (now - self.filled_at) * self.per_second)
+            self.filled_at = now
         return int(self.tokens + _ROUNDING)
 
     def next_at(self) -> float:

@@ -22,12 +22,12 @@ _NEVER = float("inf")
 class Retries:
     """Empty most of the time.
 
-    `ready` holds those whose time has come, but for exchanges that a redirect has led elsewhere
-    (`Exchange.detour`): these wait in a queue of their own.  Queues may be looked at, and are only changed
-    here.
+    `ready` holds those whose time has come, and `followed` those that a redirect sends to another place
+    of the same server: no attempt failed there, so no budget is asked.  What a redirect has led elsewhere
+    (`Exchange.detour`) waits in a queue of its own.  Queues may be looked at, and are only changed here.
     """
 
-    __slots__ = ("_budget", "_bytes", "_count", "_later", "_queues", "_sequence", "ready")
+    __slots__ = ("_budget", "_bytes", "_count", "_later", "_queues", "_sequence", "followed", "ready")
 
     def __init__(self, budget: RetryBudget) -> None:
         self._budget = budget
@@ -35,11 +35,17 @@ class Retries:
         self._count = 0
         self._later: list[tuple[float, int, Exchange]] = []
         self._sequence = itertools.count()
+        self.followed: deque[Exchange] = deque()
         self.ready: deque[Exchange] = deque()
-        self._queues = [self.ready]
+        self._queues = [self.followed, self.ready]
 
     def __len__(self) -> int:
         return self._count
+
+    @property
+    def waiting(self) -> int:
+        """How many could be tried at once, but for those that go elsewhere."""
+        return len(self.followed) + len(self.ready)
 
     @property
     def is_full(self) -> bool:
@@ -57,9 +63,18 @@ class Retries:
 
     def add(self, exchange: Exchange, at: float) -> None:
         """Try this one again, not before `at`."""
+        self._hold(exchange)
+        heapq.heappush(self._later, (at, next(self._sequence), exchange))
+
+    def follow(self, exchange: Exchange) -> None:
+        """Send this one where its detour leads, as soon as may be."""
+        self._hold(exchange)
+        queue = exchange.detour.queue
+        (self.followed if queue is self.ready else queue).append(exchange)
+
+    def _hold(self, exchange: Exchange) -> None:
         self._count += 1
         self._bytes += len(exchange.body)
-        heapq.heappush(self._later, (at, next(self._sequence), exchange))
 
     def release_due(self, now: float) -> None:
         """Make ready what has waited long enough."""
@@ -78,7 +93,7 @@ class Retries:
         return self._budget.next_at(now)
 
     def take(self, queue: deque[Exchange], limit: int, now: float) -> list[Exchange]:
-        """Up to `limit` of a queue, for another attempt."""
+        """Up to `limit` of a queue, for another attempt that begins now."""
         taken = [queue.popleft() for _ in range(min(limit, len(queue)))]
         for exchange in taken:
             exchange.attempts += 1

@@ -85,7 +85,9 @@ class Poller:
         self._round(self._epoll.poll(0), {connection.descriptor: connection for connection in connections})
 
     def close(self) -> None:
-        """Let go of the event loop and the descriptor."""
+        """Let go of the event loop and the descriptor.  Closing twice does nothing."""
+        if self._epoll.closed:
+            return
         self._loop.remove_reader(self._epoll.fileno())
         self._epoll.close()
 

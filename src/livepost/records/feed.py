@@ -51,6 +51,8 @@ class RecordFeed:
         self._arrived_records = 0
         self._stopped = False
         self._source_ended = False
+        self._was_cut = False
+        self._reached_end = False
         self._failure: BaseException | None = None
 
     @property
@@ -65,8 +67,8 @@ class RecordFeed:
 
     @property
     def reached_end(self) -> bool:
-        """The source was read to its end, without an error."""
-        return self._source_ended and self._failure is None
+        """The source was read to its end, without an error, and all of it could be taken."""
+        return self._reached_end and self._failure is None
 
     @property
     def error(self) -> LivepostError | None:
@@ -121,6 +123,7 @@ class RecordFeed:
 
     def _arrive(self, batch: list[Record | Rejection]) -> None:
         if self._stopped:
+            self._was_cut = True
             return
         if self._current:
             self._arrived.append(batch)
@@ -128,6 +131,9 @@ class RecordFeed:
         else:
             self._current = batch
         self._on_arrival()
+
+    def _reach_end(self, _: object) -> None:
+        self._reached_end = not self._was_cut
 
     def _end(self, failure: BaseException | None) -> None:
         self._source_ended = True
@@ -141,7 +147,11 @@ class RecordFeed:
             with closing(self._source.batches()) as batches:
                 # An empty batch would never be used up, and so would take its room for ever.
                 filled = filter(None, batches)
-                while self._has_room() and (batch := next(filled, None)) is not None:
+                while self._has_room():
+                    batch = next(filled, None)
+                    if batch is None:
+                        self._hand_over(self._reach_end, None)
+                        break
                     self._hand_over(self._arrive, batch)
         except BaseException as error:  # noqa: BLE001  not hidden: `error` raises it on the loop's thread
             failure = error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from typing import Protocol
 
@@ -14,8 +14,15 @@ from livepost.errors import ConfigurationError
 from livepost.model import Record, Rejection
 from livepost.records.array import JsonReader
 from livepost.records.blocks import STANDARD_INPUT, InputFile
+from livepost.records.letters import LetterReader
 from livepost.records.ndjson import NdjsonReader
 from livepost.records.validate import defect
+
+_READERS: Mapping[str, type[NdjsonReader | JsonReader | LetterReader]] = {
+    "ndjson": NdjsonReader,
+    "json": JsonReader,
+    "letters": LetterReader,
+}
 
 
 class Source(Protocol):
@@ -40,8 +47,8 @@ class FileSource:
     """The records of some files, one file after the other.
 
     Names ending in `.json` or `.json.gz` hold one array or value; all others, and standard input
-    (`-`), hold one record per line; `options.input_format` overrides that.  Numbers run on over the
-    files, lines start again in each.
+    (`-`), hold one record per line; `options.input_format` overrides that, and says whether the lines are
+    the letters of a run that hold the records.  Numbers run on over the files, lines start again in each.
 
     Call `check` before `batches`.
     """
@@ -83,11 +90,11 @@ class FileSource:
                 yield batch
             number = reader.next_number
 
-    def _reader(self, path: str, first_number: int) -> NdjsonReader | JsonReader:
+    def _reader(self, path: str, first_number: int) -> NdjsonReader | JsonReader | LetterReader:
         input_format = self._options.input_format
         if input_format == "auto":
             input_format = "json" if path.lower().endswith((".json", ".json.gz")) else "ndjson"
-        reader = JsonReader if input_format == "json" else NdjsonReader
+        reader = _READERS[input_format]
         return reader(path, first_number=first_number, max_record_bytes=self._options.max_record_bytes)
 
 

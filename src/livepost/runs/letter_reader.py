@@ -1,85 +1,18 @@
-"""Reads letters back, so that their records can be sent again.
+"""Reads the letters of a run back, so that their records can be sent again.
 
-Also takes what a person made of such a file with an editor or `jq`: other spacing, changed records, and
-lines taken out.  Lines that are no letters are passed over, and so is a last line that a crash has torn.
+Lines that are no letters are passed over, and so is a last line that a crash has torn.
 """
 
 from __future__ import annotations
 
-import json
-import re
 from array import array
 from collections.abc import Callable, Iterator
 from io import BufferedReader
 from pathlib import Path
-from typing import Annotated
 
-import msgspec
-
+from livepost.letter import StoredLetter, is_whole, parse_letter
 from livepost.runs.disk import reading
 from livepost.runs.numbers import NumberSet
-
-# A quotation mark inside a string is escaped, so in front of the record's own text this is found nowhere
-# but at the name.  What follows may be nested deeper than a parser takes, and is not parsed.
-_RECORD = re.compile(rb',\s*"record"\s*:\s*')
-_LETTER = re.compile(rb'\{\s*"n"\s*:\s*[0-9]+\s*,\s*"source"\s*:')
-
-
-class StoredLetter(msgspec.Struct, frozen=True, gc=False):
-    """What sending a record again needs of its letter."""
-
-    number: int
-    source: str
-    line: int
-    body: bytes | None
-    """None for what was never fit to be sent."""
-
-
-class _Head(msgspec.Struct, frozen=True, gc=False):
-    n: Annotated[int, msgspec.Meta(ge=1, lt=2**62)]
-    source: str
-    line: int
-    reason: str
-
-
-_decode_head = msgspec.json.Decoder(_Head).decode
-
-
-def is_letter(line: bytes) -> bool:
-    """Whether a line of some NDJSON file is a letter, and not simply a record."""
-    return parse_letter(line) is not None
-
-
-def parse_letter(line: bytes) -> StoredLetter | None:
-    """Read one line; None if it is no letter."""
-    if not _LETTER.match(line):
-        return None
-    text = line.strip()
-    found = _RECORD.search(text)
-    body = None
-    if found is not None:
-        if not text.endswith(b"}"):
-            return None
-        body = text[found.end() : -1].rstrip()
-        text = text[: found.start()] + b"}"
-    try:
-        head = _decode_head(text)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return None
-    return None if body == b"" else StoredLetter(head.n, head.source, head.line, body)
-
-
-def is_whole(line: bytes) -> bool:
-    """Whether a line without its end is a letter to its last character, not the torn beginning of one."""
-    letter = parse_letter(line)
-    if letter is None or letter.body is None:
-        return letter is not None
-    # Where a record is torn, what is left of it has a bracket open: it never is a value of its own.
-    try:
-        json.loads(letter.body)
-    except (ValueError, RecursionError):
-        return False
-    return True
 
 
 def read_letters(path: Path, is_current: Callable[[int], bool] | None = None) -> Iterator[StoredLetter]:
@@ -99,6 +32,17 @@ def read_letters(path: Path, is_current: Callable[[int], bool] | None = None) ->
                 letter = parse_letter(file.readline())
                 if letter is not None:
                     yield letter
+
+
+def outdated(path: Path, is_current: Callable[[int], bool]) -> int:
+    """How many letters are about records that are not as they say any more, or have a later one.
+
+    Raises RunError.
+    """
+    with reading(path), path.open("rb") as file:
+        current = sum(1 for _ in _last_of_each(file, is_current))
+        file.seek(0)
+        return sum(1 for _ in _lines(file)) - current
 
 
 def lettered(path: Path) -> NumberSet:

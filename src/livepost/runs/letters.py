@@ -22,10 +22,10 @@ import msgspec
 
 from livepost.clock import WallClock, utc_now
 from livepost.errors import OutputError
+from livepost.letter import is_whole
 from livepost.mark import IN_DOUBT, REJECTED
 from livepost.model import Record, Rejection
 from livepost.runs.disk import open_private, write_all, writing
-from livepost.runs.letter_reader import is_whole
 from livepost.text import as_text, without_surrogates
 
 FILE_OF = {REJECTED: "rejected.ndjson", IN_DOUBT: "in-doubt.ndjson"}

@@ -8,11 +8,13 @@ from pathlib import Path
 
 from livepost.errors import RunError
 from livepost.runs.disk import reading
+from livepost.runs.letter_reader import outdated
+from livepost.runs.letters import FILE_OF
 from livepost.runs.lock import is_locked
 from livepost.runs.manifest import Manifest
 from livepost.runs.marks import Counts
 from livepost.runs.run import DEFAULT_PARENT, LOCK, MANIFEST, STATES
-from livepost.runs.states import read_counts
+from livepost.runs.states import read_counts, reading_marks
 
 
 class Activity(enum.Enum):
@@ -62,6 +64,18 @@ def describe(path: Path) -> Description:
     else:
         activity = Activity.INTERRUPTED if manifest.ended is None else Activity.ENDED
     return Description(path, manifest, activity, counts)
+
+
+def is_letter_file(path: Path) -> bool:
+    """It stands in a run directory and has the name of a file of letters."""
+    return path.name in FILE_OF.values() and (path.parent / MANIFEST).is_file()
+
+
+def outdated_letters(run: Description, path: Path) -> int:
+    """How many of the letters in this file of the run do not hold any more.  Raises RunError."""
+    mark = next(mark for mark, name in FILE_OF.items() if name == path.name)
+    with reading_marks(run.path / STATES, str(run.manifest.id)) as mark_of:
+        return outdated(path, lambda number: mark_of(number) == mark)
 
 
 def list_runs(parent: Path = DEFAULT_PARENT) -> list[Description | BrokenRun]:

@@ -23,10 +23,11 @@ from msgspec.structs import replace
 from livepost import __version__
 from livepost.clock import WallClock, utc_now
 from livepost.errors import ConfigurationError, OutputError, RunError
+from livepost.letter import StoredLetter
 from livepost.model import Record, Rejection
 from livepost.runs.disk import make_private, starting, sync_directory, sync_file, writing
 from livepost.runs.fingerprint import Fingerprint
-from livepost.runs.letter_reader import StoredLetter, read_letters
+from livepost.runs.letter_reader import read_letters
 from livepost.runs.letters import FILE_OF, Letters, mend
 from livepost.runs.lock import RunLock
 from livepost.runs.manifest import Ended, Manifest

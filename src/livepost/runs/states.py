@@ -24,7 +24,8 @@ from __future__ import annotations
 import errno
 import mmap
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -265,6 +266,23 @@ def read_counts(path: Path, run_id: str) -> Counts:
         try:
             header = _read_header(path, file, run_id)
             return count(_chunks(file, 1, header.reserved))
+        finally:
+            os.close(file)
+
+
+@contextmanager
+def reading_marks(path: Path, run_id: str) -> Iterator[Callable[[int], int]]:
+    """Within, ask for the mark of a record of a run that nobody works on.  Raises RunError."""
+    with reading(path):
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            reserved = _read_header(path, file, run_id).reserved
+
+            def mark_of(number: int) -> int:
+                mark = os.pread(file, 1, PAGE_BYTES - 1 + number) if number <= reserved else b""
+                return mark[0] if mark else UNSENT
+
+            yield mark_of
         finally:
             os.close(file)
 
