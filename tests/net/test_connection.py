@@ -17,9 +17,11 @@ from net_fakes import ANSWER, HEAD, FakeWork, ManualTime, Peer, RecordingObserve
 from livepost.config import Timeouts
 from livepost.events import CloseReason, ConnectionClosed
 from livepost.model import Sent
-from livepost.net.connection import Connection, ConnectionState, Surroundings
+from livepost.net.connection import Connection
+from livepost.net.connection_state import ConnectionState
 from livepost.net.deadlines import Deadlines
 from livepost.net.poller import Poller
+from livepost.net.surroundings import Surroundings
 from livepost.net.tls import handshake
 from livepost.wire.http1 import Http1Machine
 from livepost.wire.message import Exchange, RequestHead, Response

@@ -26,9 +26,12 @@ import errno
 import socket
 import struct
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-# struct tcp_info of linux/tcp.h: tcpi_state first, tcpi_bytes_acked at 120 (from Linux 4.1 on).
+# struct tcp_info of linux/tcp.h: tcpi_state first, tcpi_rtt (µs) at 68, tcpi_bytes_acked at 120 (from
+# Linux 4.1 on).
+_ROUND_TRIP_OFFSET = 68
+_ROUND_TRIP = struct.Struct("=I")
 _BYTES_ACKED_OFFSET = 120
 _BYTES_ACKED = struct.Struct("=Q")
 _BYTES_NEEDED = _BYTES_ACKED_OFFSET + _BYTES_ACKED.size
@@ -57,6 +60,8 @@ class TcpProgress:
     bytes_acked: int
     """How many bytes of ours, since it began, the peer's kernel has acknowledged."""
     end: TcpEnd
+    round_trip_seconds: float = field(default=0.0, compare=False)
+    """As the kernel has measured it, smoothed."""
 
 
 class Proof(enum.Enum):
@@ -72,11 +77,11 @@ class Proof(enum.Enum):
     """It may have been processed."""
 
 
-def read_progress(sock: socket.socket) -> TcpProgress | None:
+def read_progress(sock: socket.socket, *, keeps_error: bool = False) -> TcpProgress | None:
     """What the kernel says; None where it does not (not Linux, not TCP, closed).  Takes about 1 µs.
 
     Of a connection that is over it takes the pending error, so FIN_THEN_RST is told once, and not after a
-    write has failed.
+    write has failed.  With `keeps_error` that is left for the next read, and OTHER told.
     """
     if sys.platform != "linux":
         return None
@@ -85,16 +90,19 @@ def read_progress(sock: socket.socket) -> TcpProgress | None:
         if len(info) < _BYTES_NEEDED:
             return None
         (acked,) = _BYTES_ACKED.unpack_from(info, _BYTES_ACKED_OFFSET)
-        return TcpProgress(acked, _end(sock, info[0]))
+        (microseconds,) = _ROUND_TRIP.unpack_from(info, _ROUND_TRIP_OFFSET)
+        return TcpProgress(acked, _end(sock, info[0], keeps_error=keeps_error), microseconds / 1e6)
     except OSError:
         return None
 
 
-def _end(sock: socket.socket, state: int) -> TcpEnd:
+def _end(sock: socket.socket, state: int, *, keeps_error: bool) -> TcpEnd:
     if state == _TCP_CLOSE_WAIT:
         return TcpEnd.FIN
     if state != _TCP_CLOSE:
         return TcpEnd.OPEN
+    if keeps_error:
+        return TcpEnd.OTHER
     # tcp_reset() of the kernel: EPIPE for an RST in CLOSE_WAIT, ECONNRESET for one without a FIN before.
     error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     return TcpEnd.FIN_THEN_RST if error == errno.EPIPE else TcpEnd.OTHER
