@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from certificates import Authority
-from whole_runs import DIRECT, counts, numbers, options, run
+from whole_runs import DIRECT, counts, options, run
 
 from livepost.config import LivenessOptions, RouteOptions, TlsOptions
 from livepost.deliver import Result, deliver

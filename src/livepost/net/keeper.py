@@ -172,9 +172,9 @@ class Keeper:
             if idle_seconds > _TELLING_SECONDS:
                 liveness.idle_reused(idle_seconds)
         elif response is not None and connection.http_version is HttpVersion.HTTP_1_1:
-            known = liveness.request_cap
+            known = self._limits
             liveness.hint(response.fields, connection.requests)
-            if liveness.request_cap != known:
+            if self._limits != known:
                 self._plan_all()
 
     def outlived_limit(self, connection: Connection) -> None:
@@ -187,15 +187,20 @@ class Keeper:
         if not connection.requests:
             return
         liveness = self._liveness
-        known = liveness.request_cap, liveness.maximum_age
+        known = self._limits
         requests = connection.requests_served
         age = self._shared.clock() - connection.opened_at
         if reason is CloseReason.SERVER_ANNOUNCED:
             liveness.announced(requests, age)
         else:
             liveness.unannounced(requests, age)
-        if (liveness.request_cap, liveness.maximum_age) != known:
+        if self._limits != known:
             self._plan_all()
+
+    @property
+    def _limits(self) -> tuple[float | None, float | None]:
+        age = self._liveness.maximum_age
+        return self._liveness.requests_limit, None if age is None else age.value
 
     def ended(self, connection: Connection, reason: CloseReason) -> bool:
         """It has ended; whether it was the one that was left open only to learn from it."""

@@ -155,7 +155,9 @@ class Pool:
             self._keeper.close_if_slept()
         numbers = list(self._hungry)
         now = self._shared.clock()
-        while numbers and (waiting := self._shared.work.waiting):
+        # What is being tested will take its share.
+        tested = sum(other.spare for other in self._alive.values() if other.state is _TESTING)
+        while numbers and (waiting := self._shared.work.waiting - tested) > 0:
             offered = []
             while numbers and waiting > 0:
                 connection = self._hungry.get(numbers.pop())
@@ -167,6 +169,7 @@ class Pool:
                     offered.append(connection)
                     waiting -= connection.room
                 elif connection.state is _TESTING:
+                    tested += connection.spare
                     waiting -= connection.spare
             self._shared.poller.offer(offered)
         self._is_offering = False
@@ -318,9 +321,9 @@ class Pool:
         hungry.pop(connection.number, None)
         hungry[connection.number] = connection
         if len(hungry) > self._idle_limit and connection.state is _IDLE:
-            # Over HTTP/2, one that carries something may be hungry, too.
-            idle = sum(other.state is _IDLE for other in hungry.values())
-            if idle > self._idle_limit:
+            # Over HTTP/2, one that carries something may be hungry, too; and a worn one is replaced already.
+            idle = sum(other.state is _IDLE and not other.is_worn for other in hungry.values())
+            if idle > self._idle_limit or not self._idle_limit:
                 connection.close(CloseReason.IDLE_LIMIT)
         if connection.state is _IDLE:
             self._keeper.rests(connection)
