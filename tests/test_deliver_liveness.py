@@ -95,10 +95,32 @@ def test_pauses_above_the_idle_limit_cost_one_connection_each(http2: bool) -> No
 
 @either_protocol
 def test_pauses_at_the_idle_limit_lose_nothing(http2: bool) -> None:
-    """The closes cross the requests, until the limit is known."""
-    pauses = [0.2 + step * 0.0005 for step in (-4, -2, -1, 0, 0, 1, 2, 4)]
-    _, server = deliver_bursts(ServerLimits(idle_timeout=0.2), pauses, http2=http2, may_cross=True)
-    assert 1 <= server.stats.connections <= 9
+    """The first pause shows the limit, so that no request comes near to it."""
+    pauses = [0.3] + [0.2 + step * 0.0005 for step in (-4, -2, -1, 0, 0, 1, 2, 4)]
+    result, server = deliver_bursts(ServerLimits(idle_timeout=0.2), pauses, http2=http2)
+    if http2:
+        # Over which a PING shows that it is there, or meets its end.
+        assert 2 <= server.stats.connections <= 10
+    else:
+        assert server.stats.connections == 10
+        assert closed(result)["expired"] + closed(result)["server_idle"] == 9
+
+
+@either_protocol
+def test_where_the_limit_is_not_known_one_crossing_at_most_is_in_doubt(http2: bool) -> None:
+    """It shows the limit to those that follow."""
+    server = PracticeServer(limits=ServerLimits(idle_timeout=0.2), http2=http2)
+    source = Bursts([0.2 + step * 0.0005 for step in (-4, -2, -1, 0, 0, 1, 2, 4)])
+
+    async def main() -> None:
+        async with server:
+            route = HTTP_2 if http2 else DIRECT
+            result = await deliver(source, options(f"{server.url}/api", 1, route=route))
+        delivered, rejected, in_doubt, unsent = counts(result)
+        assert (delivered + in_doubt, rejected, unsent) == (source.records, 0, 0)
+        assert in_doubt <= (BURST if http2 else 1)
+
+    run(main())
 
 
 def test_a_hint_is_kept_to() -> None:
@@ -145,7 +167,8 @@ def test_other_idle_ends_cost_no_record_once_asked_first(ending: IdleEnding) -> 
 @either_protocol
 def test_a_cap_is_learned_and_connections_are_handed_over_before_it(http2: bool) -> None:
     limits = ServerLimits(max_requests=100)
-    result, server = deliver_bursts(limits, [0.0] * 49, http2=http2)
+    # Until it is known, HTTP/2 has streams beyond it refused.
+    result, server = deliver_bursts(limits, [0.0] * 49, http2=http2, may_cross=http2)
     assert 10 <= server.stats.connections <= 11
     assert closed(result)["server_announced"] >= 9
 

@@ -141,7 +141,8 @@ class LivenessOptions:
         "--keepalive-every",
         metavar="auto|SECONDS",
         help="while more records may come, ask for --keepalive-path on each connection in use that is idle "
-        "for so long; auto: before the server's idle limit (default: do not ask)",
+        "for so long, until --idle-timeout after its last record; auto: before the server's idle limit "
+        "(default: do not ask)",
     )
     max_connection_age: float | None = option(
         None,

@@ -432,11 +432,34 @@ def test_a_server_that_only_stops_sending_may_have_received_it(
     assert scene.observer.reasons == [CloseReason.SERVER_CLOSED]
 
 
-def test_a_request_that_was_received_is_in_doubt(make_scene: MakeScene) -> None:
-    scene = make_scene()
+@pytest.mark.parametrize(("pause", "limit"), [(3.0, 3.0), (0.0, None)])
+@pytest.mark.parametrize("end", [Peer.close, Peer.reset])
+def test_a_request_that_was_received_is_in_doubt(
+    make_scene: MakeScene, end: Callable[[Peer], None], pause: float, limit: float | None
+) -> None:
+    """And if it was the first after a pause, that may well have been too long for the server."""
+    known = liveness()
+    scene = make_scene(liveness=known)
     peer = idle_connection(scene)
+    scene.time.advance(pause)
     scene.post(b"again")
     peer.read_request()
+    end(peer)
+    turn_until(scene.loop, lambda: scene.work.failures)
+    ((body, sent, _),) = scene.work.failures
+    assert (body, sent) == (b"again", Sent.ALL)
+    assert known.idle_limit.source is (Source.DEFAULT if limit is None else Source.LEARNED)
+    assert limit is None or known.idle_limit.value == limit
+
+
+def test_a_server_that_gives_up_later_did_not_do_so_for_the_pause(make_scene: MakeScene) -> None:
+    known = liveness()
+    scene = make_scene(liveness=known)
+    peer = idle_connection(scene)
+    scene.time.advance(3.0)
+    scene.post(b"again")
+    peer.read_request()
+    scene.time.advance(1.0)
     peer.close()
     turn_until(scene.loop, lambda: scene.work.failures)
-    assert scene.work.failures == [(b"again", Sent.ALL, "the server closed the connection")]
+    assert known.idle_limit.source is Source.DEFAULT

@@ -158,6 +158,22 @@ def test_the_end_is_told(talk: Talk) -> None:
     assert end() is TcpEnd.OTHER
 
 
+def test_the_pending_error_can_be_left_for_the_next_read(talk: Talk) -> None:
+    talk.server.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, bytes([1, 0, 0, 0, 0, 0, 0, 0]))
+    talk.server.close()
+    progress = read_progress(talk.client, keeps_error=True)
+    assert progress is not None
+    assert progress.end is TcpEnd.OTHER
+    with pytest.raises(ConnectionResetError):
+        talk.client.recv(1)
+
+
+def test_the_round_trip_is_told(talk: Talk) -> None:
+    progress = read_progress(talk.client)
+    assert progress is not None
+    assert 0 < progress.round_trip_seconds < 1
+
+
 def test_an_end_that_a_write_has_noticed_is_not_told_again(talk: Talk) -> None:
     talk.server.close()
     talk.send()

@@ -64,6 +64,7 @@ class Connection(TimedLink):
         "_on_due",
         "_on_hungry",
         "_records_when_idle",
+        "_woken_at",
         "hand_over",
         "has_answered",
         "idle_since",
@@ -97,6 +98,7 @@ class Connection(TimedLink):
         """An answer would be the first, of all or after a pause."""
         self._before: TcpProgress | None = None
         """How far our bytes had come before the first request after a pause, until that is answered."""
+        self._woken_at = -NEVER
         self._idle_until = NEVER
         self._records_when_idle = -1
         self.hand_over = HandOver()
@@ -142,6 +144,11 @@ class Connection(TimedLink):
     def most_at_a_time(self) -> int:
         """How many exchanges it carries at a time, worn or not."""
         return self._machine.capacity
+
+    @property
+    def unanswered_since(self) -> float:
+        """When it was used after a pause, if nothing has been answered since; else long ago."""
+        return self._woken_at if self._is_awaited else -NEVER
 
     def follow(self, plan: HandOver) -> None:
         """Be worn from so many requests on, or when `wear` is called."""
@@ -304,6 +311,7 @@ class Connection(TimedLink):
         """Leave the pool's hungry connections, to be offered work; whether it can be offered at once."""
         if self.has_answered and self.state is _IDLE:
             self._before = read_progress(self._socket, keeps_error=True)
+            self._woken_at = now
         self._enter(_BUSY)
         return True
 

@@ -34,6 +34,9 @@ _ADDRESS_GONE_SECONDS = 60.0
 _TELLING_SECONDS = 0.5
 _SHORTEST_LIMIT_SECONDS = 0.1
 
+# A connection that breaks so soon after a pause, before any answer, was probably closed for the pause.
+_CROSSING_SECONDS = 0.5
+
 _IDLE_STATES = (ConnectionState.IDLE, ConnectionState.RETIRED)
 _IDLE = ConnectionState.IDLE
 
@@ -41,6 +44,7 @@ _IDLE = ConnectionState.IDLE
 class Keeper:
     """Looks after `alive` connections, by number; `hungry` are those that wait for work.
 
+    `most_at_a_time` exchanges are carried by all of them together, and so by each.
     `on_worn()` is called when some of them must be replaced.
     """
 
@@ -51,6 +55,7 @@ class Keeper:
         alive: dict[int, Connection],
         hungry: dict[int, Connection],
         *,
+        most_at_a_time: int,
         expects_more: Callable[[], bool],
         on_worn: Callable[[], None],
     ) -> None:
@@ -61,6 +66,7 @@ class Keeper:
         self._shared = shared
         self._alive = alive
         self._hungry = hungry
+        self._most_at_a_time = most_at_a_time
         self._expects_more = expects_more
         self._on_worn = on_worn
         self._ages = Alarm(self._look_at_ages)
@@ -216,8 +222,7 @@ class Keeper:
     def _learn_from_end(self, connection: Connection, reason: CloseReason, now: float) -> None:
         idle_seconds = now - connection.idle_since
         if reason is CloseReason.SERVER_IDLE:
-            if idle_seconds >= _SHORTEST_LIMIT_SECONDS:
-                self._liveness.idle_closed(idle_seconds, now)
+            self._note_idle_close(idle_seconds, now)
         elif connection.ended_from in _IDLE_STATES:
             if reason is not CloseReason.RESET and reason is not CloseReason.SUSPENDED:
                 self._liveness.idle_outlived(idle_seconds)
@@ -225,7 +230,14 @@ class Keeper:
             reason in (CloseReason.SERVER_CLOSED, CloseReason.RESET)
             and connection.ended_from is not ConnectionState.TESTING
         ):
-            self._liveness.busy_closed(now)
+            if now - connection.unanswered_since <= _CROSSING_SECONDS:
+                self._note_idle_close(connection.unanswered_since - connection.idle_since, now)
+            else:
+                self._liveness.busy_closed(now)
+
+    def _note_idle_close(self, idle_seconds: float, now: float) -> None:
+        if idle_seconds >= _SHORTEST_LIMIT_SECONDS:
+            self._liveness.idle_closed(idle_seconds, now)
 
     def _plan_all(self) -> None:
         for connection in self._alive.values():
@@ -234,13 +246,12 @@ class Keeper:
     def _plan(self, connection: Connection) -> None:
         now = self._shared.clock()
         dial_seconds = max(self._dial_seconds, 0.001)
-        rate = _ROUND_TRIPS_OF_A_DIAL * connection.most_at_a_time / dial_seconds
+        at_a_time = min(connection.most_at_a_time, self._most_at_a_time)
+        rate = _ROUND_TRIPS_OF_A_DIAL * at_a_time / dial_seconds
         if (age := now - connection.opened_at) > 0:
             rate = max(rate, connection.requests / age)
         connection.follow(
-            self._liveness.hand_over(
-                connection.number, requests_per_second=rate, dial_seconds=self._dial_seconds
-            )
+            self._liveness.hand_over(connection.number, requests_per_second=rate, dial_seconds=dial_seconds)
         )
         due_at = connection.opened_at + connection.hand_over.age_seconds
         if due_at < self._ages.deadline:
