@@ -115,12 +115,20 @@ def test_what_may_be_repeated_goes_on_an_old_connection(make_scene: MakeScene) -
     assert scene.answer(peer) == b"again"
 
 
-def test_the_idle_time_at_the_servers_close_is_learned(make_scene: MakeScene) -> None:
+def say_timeout(peer: Peer) -> None:
+    peer.send(b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+    peer.close()
+
+
+@pytest.mark.parametrize("end", [Peer.close, Peer.reset, say_timeout])
+def test_the_idle_time_at_the_servers_close_is_learned(
+    make_scene: MakeScene, end: Callable[[Peer], None]
+) -> None:
     known = liveness()
     scene = make_scene(liveness=known)
     peer = idle_connection(scene)
     scene.time.advance(2.05)
-    peer.close()
+    end(peer)
     turn_until(scene.loop, lambda: scene.observer.closed)
     assert (known.idle_limit.value, known.idle_limit.source) == (2.0, Source.LEARNED)
 

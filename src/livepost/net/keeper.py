@@ -37,6 +37,9 @@ _SHORTEST_LIMIT_SECONDS = 0.1
 # A connection that breaks so soon after a pause, before any answer, was probably closed for the pause.
 _CROSSING_SECONDS = 0.5
 
+# Some servers say 408 first, some reset.
+_ENDS_OF_IDLENESS = (CloseReason.UNSOLICITED, CloseReason.RESET)
+
 _IDLE_STATES = (ConnectionState.IDLE, ConnectionState.RETIRED)
 _IDLE = ConnectionState.IDLE
 
@@ -221,10 +224,11 @@ class Keeper:
 
     def _learn_from_end(self, connection: Connection, reason: CloseReason, now: float) -> None:
         idle_seconds = now - connection.idle_since
-        if reason is CloseReason.SERVER_IDLE:
+        is_idle = connection.ended_from in _IDLE_STATES
+        if reason is CloseReason.SERVER_IDLE or (is_idle and reason in _ENDS_OF_IDLENESS):
             self._note_idle_close(idle_seconds, now)
-        elif connection.ended_from in _IDLE_STATES:
-            if reason is not CloseReason.RESET and reason is not CloseReason.SUSPENDED:
+        elif is_idle:
+            if reason is not CloseReason.SUSPENDED:
                 self._liveness.idle_outlived(idle_seconds)
         elif (
             reason in (CloseReason.SERVER_CLOSED, CloseReason.RESET)
