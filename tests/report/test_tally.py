@@ -128,6 +128,13 @@ def test_failed_dials_are_no_connections() -> None:
     assert (tally.opened, tally.open_connections) == (0, 0)
 
 
+def test_heartbeats_are_no_attempts() -> None:
+    tally = Tally()
+    tally.heartbeat(1, 0.01)
+    tally.heartbeat(2, 0.01)
+    assert (tally.heartbeats, tally.attempts) == (2, 0)
+
+
 def test_a_tally_listens_to_connections() -> None:
     observer: ConnectionObserver = Tally()
     observer.dial_failed("timed out")

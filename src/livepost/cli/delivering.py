@@ -102,6 +102,8 @@ class Session:
                 say(result.summary.to_text(terminal_width()))
                 _say_troubles(result, standing)
         finally:
+            for warning in result.warnings:
+                say(f"livepost: {warning}")
             if result.error is not None:
                 say_error(result.error)
             if standing is not None and self._run is not None and self._run.was_resumed:

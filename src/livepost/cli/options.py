@@ -9,6 +9,7 @@ from livepost.config import (
     DeliveryOptions,
     InputOptions,
     Limits,
+    LivenessOptions,
     RequestOptions,
     RouteOptions,
     ShowOptions,
@@ -21,7 +22,7 @@ from livepost.target import parse_target
 
 DELIVERY_GROUPS = (
     *(RequestOptions, OutcomeOptions, RetryOptions, PaceOptions, OrderOptions),
-    *(Limits, Timeouts, TlsOptions, RouteOptions),
+    *(Limits, Timeouts, LivenessOptions, TlsOptions, RouteOptions),
 )
 
 EXIT_CODES = """\
@@ -52,6 +53,7 @@ def delivery_options(given: argparse.Namespace) -> DeliveryOptions:
         request=collect(given, RequestOptions),
         limits=collect(given, Limits),
         timeouts=collect(given, Timeouts),
+        liveness=collect(given, LivenessOptions),
         tls=tls,
         route=collect(given, RouteOptions),
         input=collect(given, InputOptions),

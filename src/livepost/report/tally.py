@@ -73,6 +73,8 @@ class Tally:
         closed."""
         self.closed: Counter[CloseReason] = Counter()
         self.failed_dials: Counter[str] = Counter()
+        self.heartbeats = 0
+        """Safe requests, for no record, that were answered on connections otherwise idle."""
         self.bytes_sent = 0
         self.bytes_received = 0
 
@@ -119,6 +121,9 @@ class Tally:
 
     def dial_failed(self, reason: str) -> None:
         self.failed_dials[reason] += 1
+
+    def heartbeat(self, number: int, seconds: float) -> None:
+        self.heartbeats += 1
 
     def finished(
         self, exchange: Exchange, outcome: Outcome, response: Response | None, seconds: float
