@@ -148,6 +148,7 @@ class RecordingObserver:
         self.opened: list[ConnectionOpened] = []
         self.closed: list[ConnectionClosed] = []
         self.failed_dials: list[str] = []
+        self.heartbeats: list[int] = []
 
     @property
     def reasons(self) -> list[CloseReason]:
@@ -161,6 +162,9 @@ class RecordingObserver:
 
     def dial_failed(self, reason: str) -> None:
         self.failed_dials.append(reason)
+
+    def heartbeat(self, number: int) -> None:
+        self.heartbeats.append(number)
 
 
 class Peer:

@@ -72,7 +72,7 @@ class ConnectionOpened(msgspec.Struct, frozen=True):
 
 
 class ConnectionClosed(msgspec.Struct, frozen=True):
-    """A connection ended, after carrying `requests` requests."""
+    """A connection ended, after carrying `requests` requests for records: heartbeats are not among them."""
 
     number: int
     reason: CloseReason
@@ -90,3 +90,6 @@ class ConnectionObserver(Protocol):
     def connection_closed(self, event: ConnectionClosed) -> None: ...
 
     def dial_failed(self, reason: str) -> None: ...
+
+    def heartbeat(self, number: int) -> None:
+        """A safe request for no record was sent on this connection, to keep it live or to see if it is."""
