@@ -46,6 +46,8 @@ EVERYTHING = [
     *("--idle-timeout", "2m", "--tls-handshake-timeout", "4s", "--response-header-timeout", "5"),
     *("--expect-continue-timeout", "6", "-k", "--cacert", "/ca", "--cert", "/cert", "--key", "/key"),
     *("--http1.1", "-x", "http://proxy:3128", "--resolve", "h:1:::1", "--resolve", "h:2:1.2.3.4"),
+    *("--keepalive-path", "/health", "--keepalive-every", "auto", "--max-connection-age", "1h"),
+    *("--max-handshakes-per-1000", "2.5", "--no-memory", "--max-in-doubt", "4"),
     *("--max-record-bytes", "1M", "--input-format", "json"),
 ]
 
@@ -53,7 +55,7 @@ EVERYTHING = [
 def test_everything_that_was_asked_holds_again() -> None:
     given = send.make_parser().parse(["in.ndjson", "--to", TO, *EVERYTHING])
     then = kept(*EVERYTHING)
-    assert set(then["options"]) == set(asked._OPTIONS) - {"unix_socket", "ordered"}
+    assert set(then["options"]) == set(asked._OPTIONS) - {"unix_socket", "ordered", "http2_prior_knowledge"}
     again: DeliveryOptions = delivery_options(restored(then))
     assert again == delivery_options(given)
     assert then["withheld"] == []

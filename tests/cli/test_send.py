@@ -145,7 +145,7 @@ def test_the_summary_is_talk_unless_asked_for_as_data(
     first, second = shown.err.splitlines()[:2]
     assert re.fullmatch(r"livepost: run \.livepost/in-\d{8}T\d{6}Z", first)
     assert second == "records     all 2 delivered"
-    assert "connections 1 opened, 2 requests" in shown.err
+    assert "connections 1 opened over HTTP/1.1, 2 requests" in shown.err
 
 
 @pytest.mark.parametrize("output", ["-o/dev/full", "--json"])
