@@ -149,6 +149,7 @@ class RecordingObserver:
         self.closed: list[ConnectionClosed] = []
         self.failed_dials: list[str] = []
         self.heartbeats: list[int] = []
+        """The numbers of the connections."""
 
     @property
     def reasons(self) -> list[CloseReason]:
@@ -163,7 +164,7 @@ class RecordingObserver:
     def dial_failed(self, reason: str) -> None:
         self.failed_dials.append(reason)
 
-    def heartbeat(self, number: int) -> None:
+    def heartbeat(self, number: int, seconds: float) -> None:
         self.heartbeats.append(number)
 
 

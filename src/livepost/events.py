@@ -91,5 +91,5 @@ class ConnectionObserver(Protocol):
 
     def dial_failed(self, reason: str) -> None: ...
 
-    def heartbeat(self, number: int) -> None:
-        """A safe request for no record was sent on this connection, to keep it live or to see if it is."""
+    def heartbeat(self, number: int, seconds: float) -> None:
+        """A safe request on the connection of this number, which carried no record, was answered."""

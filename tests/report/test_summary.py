@@ -77,7 +77,7 @@ def eventful() -> Summary:
         tally.retried(exchange(), "503", answer(503), 0.002)
     tally.dial_failed("connection refused")
     for _ in range(3):
-        tally.heartbeat(1)
+        tally.heartbeat(1, 0.002)
     closed(tally, CloseReason.SERVER_ANNOUNCED, 1)
     closed(tally, CloseReason.FINISHED, 4, sent=120_000, received=85_000, requests=499)
     return summarize(tally, read=2000, seconds=200.0004)

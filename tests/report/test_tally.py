@@ -108,8 +108,8 @@ def test_heartbeats_are_counted_apart_from_everything() -> None:
     tally = Tally()
     tally.connection_opened(ConnectionOpened(1, "127.0.0.1:80", 0.01))
     tally.finished(exchange(), Outcome(State.DELIVERED, "201"), answer(201), 0.010)
-    tally.heartbeat(1)
-    tally.heartbeat(1)
+    tally.heartbeat(1, 0.002)
+    tally.heartbeat(1, 0.002)
     tally.connection_closed(ConnectionClosed(1, CloseReason.FINISHED, 1, 300, 200))
     assert tally.heartbeats == 2
     assert (tally.attempts, tally.reused, tally.requests_per_connection.most) == (1, 0, 1)

@@ -59,7 +59,7 @@ class Connections:
     """Connections opened per 1000 records that were sent; 0.0 if none was."""
     requests_per_connection: RequestsEach
     heartbeats: int
-    """Requests for no record, which kept connections live; not among attempts and statuses."""
+    """Requests for no record, answered, which kept connections live; not among attempts and statuses."""
     estimated_seconds_saved: float
     """What the `reused` attempts would have spent in dialling: `reused` times the median dial with a full
     handshake.  A sum over all of them, as if one had waited after the other."""

@@ -72,7 +72,8 @@ class Tally:
         self.requests_per_connection = RequestsPerConnection()
         """Over the connections that are closed."""
         self.heartbeats = 0
-        """Requests for no record; nothing else counts them, but their bytes are among all bytes."""
+        """Safe requests, for no record, that were answered on connections otherwise idle.  Nothing else
+        counts them, but their bytes are among all bytes."""
         self._full_dials = LatencyHistogram()
         self.streams = 0
         """Requests that were streams of an HTTP/2 connection; those of a connection are known once it is
@@ -139,7 +140,7 @@ class Tally:
     def dial_failed(self, reason: str) -> None:
         self.failed_dials[reason] += 1
 
-    def heartbeat(self, number: int) -> None:
+    def heartbeat(self, number: int, seconds: float) -> None:
         self.heartbeats += 1
 
     def finished(
