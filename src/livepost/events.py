@@ -82,7 +82,7 @@ class ConnectionOpened(msgspec.Struct, frozen=True):
 
 
 class ConnectionClosed(msgspec.Struct, frozen=True):
-    """A connection ended, after carrying `requests` requests."""
+    """A connection ended, after carrying `requests` requests for records: heartbeats are not among them."""
 
     number: int
     reason: CloseReason

@@ -47,8 +47,8 @@ EVERYTHING = [
     *("--expect-continue-timeout", "6", "-k", "--cacert", "/ca", "--cert", "/cert", "--key", "/key"),
     *("--http1.1", "-x", "http://proxy:3128", "--resolve", "h:1:::1", "--resolve", "h:2:1.2.3.4"),
     *("--keepalive-path", "/health", "--keepalive-every", "auto", "--max-connection-age", "1h"),
-    *("--max-handshakes-per-1000", "5", "--no-memory"),
-    *("--max-in-doubt", "4", "--max-record-bytes", "1M", "--input-format", "json"),
+    *("--max-handshakes-per-1000", "2.5", "--no-memory", "--max-in-doubt", "4"),
+    *("--max-record-bytes", "1M", "--input-format", "json"),
 ]
 
 

@@ -26,10 +26,10 @@ DELIVERY_GROUPS = (
 )
 
 EXIT_CODES = """\
-exit codes: 0 all delivered; 1 some rejected or in doubt; 2 wrong usage; 3 target never
-reached; 4 the input is not the one the run began with; 75 stopped early, or output not
-written; 130 and 143 stopped by SIGINT and SIGTERM (the first lets what is in flight
-finish, the second stops at once)."""
+exit codes: 0 all delivered; 1 some rejected or in doubt, or too many handshakes; 2 wrong
+usage; 3 target never reached; 4 the input is not the one the run began with; 75 stopped
+early, or output not written; 130 and 143 stopped by SIGINT and SIGTERM (the first lets
+what is in flight finish, the second stops at once)."""
 
 
 def add_delivery_options(parser: Parser) -> None:
