@@ -21,9 +21,10 @@ from livepost.delivery.policies import Policies
 from livepost.delivery.request import make_request_head
 from livepost.delivery.schedule import Schedule
 from livepost.model import Record, Rejection
-from livepost.net.connection import Connection, Surroundings
+from livepost.net.connection import Connection
 from livepost.net.deadlines import Deadlines
 from livepost.net.poller import Poller
+from livepost.net.surroundings import Surroundings
 from livepost.records.ndjson import NdjsonReader
 from livepost.report.tally import Tally
 from livepost.target import parse_target

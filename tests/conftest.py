@@ -49,3 +49,9 @@ def serve() -> Iterator[Callable[[PracticeServer], RawClient]]:
             return stack.enter_context(RawClient.dial(server.port))
 
         yield start
+
+
+@pytest.fixture(autouse=True)
+def nothing_remembered(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test knows a server from another one, or writes to the user's cache directory."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))

@@ -148,6 +148,8 @@ class RecordingObserver:
         self.opened: list[ConnectionOpened] = []
         self.closed: list[ConnectionClosed] = []
         self.failed_dials: list[str] = []
+        self.heartbeats: list[int] = []
+        """The numbers of the connections."""
 
     @property
     def reasons(self) -> list[CloseReason]:
@@ -161,6 +163,9 @@ class RecordingObserver:
 
     def dial_failed(self, reason: str) -> None:
         self.failed_dials.append(reason)
+
+    def heartbeat(self, number: int, seconds: float) -> None:
+        self.heartbeats.append(number)
 
 
 class Peer:

@@ -22,10 +22,12 @@ from server_ends import ServerEnd
 from livepost.config import Timeouts
 from livepost.events import CloseReason
 from livepost.model import Sent
-from livepost.net.connection import Connection, ConnectionState, Surroundings
+from livepost.net.connection import Connection
+from livepost.net.connection_state import ConnectionState
 from livepost.net.deadlines import Deadlines
 from livepost.net.multiplexed import MultiplexedConnection
 from livepost.net.poller import Poller
+from livepost.net.surroundings import Surroundings
 from livepost.wire.http1 import Http1Machine
 from livepost.wire.machine import Machine
 from livepost.wire.message import Response

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable
 from typing import cast
 
@@ -23,11 +24,12 @@ from server_ends import Http2End, ServerEnd
 from livepost.config import Limits, Timeouts
 from livepost.errors import DialError
 from livepost.events import CloseReason, HttpVersion
-from livepost.net.connection import Surroundings
 from livepost.net.deadlines import Deadlines
 from livepost.net.dial import Dialed
+from livepost.net.knowledge import Knowledge
 from livepost.net.poller import Poller
 from livepost.net.pool import Pool
+from livepost.net.surroundings import Surroundings
 from livepost.wire.http1 import Http1Machine
 from livepost.wire.http2 import Http2Machine
 from livepost.wire.machine import Machine
@@ -55,6 +57,9 @@ class ManualDialer:
     def speak_http_1_1(self) -> None:
         self.versions = [HttpVersion.HTTP_1_1]
 
+    def keep_session(self, sock: ssl.SSLSocket) -> None:
+        raise AssertionError("there is no TLS here")
+
     async def dial(self) -> Dialed:
         future = asyncio.get_running_loop().create_future()
         self.pending.append(future)
@@ -71,13 +76,21 @@ class ManualDialer:
 class Scene:
     """A pool whose dials, work, time and servers are in the test's hands."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, time: ManualTime, limits: Limits) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        time: ManualTime,
+        limits: Limits,
+        knowledge: Knowledge | None = None,
+    ) -> None:
         self.loop = loop
         self.time = time
         self.dialer = ManualDialer()
         self.work = FakeWork()
         self.observer = RecordingObserver()
         self.expects_more = True
+        knowledge = knowledge or Knowledge()
+        self.liveness = knowledge.liveness
         self._is_closed = False
         self.peers: list[Peer] = []
         """The servers' ends of the connections, in the order in which they were made."""
@@ -108,6 +121,7 @@ class Scene:
             redial_delay=self._redial_delay,
             on_unreachable=self.unreachable.append,
             on_crash=self.crashes.append,
+            knowledge=knowledge,
         )
 
     def _call_later(self, seconds: float, callback: Callable[[], object]) -> ManualTimer:

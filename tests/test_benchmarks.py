@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
+import asyncio
 import importlib
+import io
 import json
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -23,7 +27,10 @@ def _load(name: str) -> ModuleType:
 
 
 data = _load("data")
+counting_api = _load("counting_api")
 figures = _load("figures")
+idle_servers = _load("idle_servers")
+liveness = _load("liveness")
 measure = _load("measure")
 peers = _load("peers")
 run = _load("run")
@@ -231,5 +238,143 @@ def test_only_a_run_without_options_writes_the_results() -> None:
 def test_a_wrong_option_ends_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         run.parse(arguments)
+    assert ended.value.code == 2
+    assert "error: " in capsys.readouterr().err
+
+
+PLAN = liveness.Plan(limit=5, offsets=(-0.5, 0.0, 0.02, 0.5), connections=4, records=10)
+
+
+def test_a_burst_holds_records_of_its_own() -> None:
+    bursts = [PLAN.burst(number).splitlines() for number in range(1 + len(PLAN.pauses))]
+    assert [len(burst) for burst in bursts] == [10] * 6
+    assert len({record for burst in bursts for record in burst}) == PLAN.sent == 60
+
+
+def test_handshakes_are_expected_after_pauses_that_outlast_a_connection() -> None:
+    assert PLAN.pauses == [6.5, 4.5, 5.0, 5.02, 5.5]
+    assert PLAN.expected == (4 * (1 + 2), 4 * (1 + 4))
+
+
+def test_what_the_server_counted_goes_before_what_a_client_says() -> None:
+    made = liveness.figures(60, 58, 0, idle_servers.Counts(connections=9, requests=60, different=57))
+    assert made == liveness.Figures(failed=2, twice=3, lost=1, handshakes=9)
+    more = liveness.figures(60, 60, 11, idle_servers.Counts(connections=9, requests=60, different=60))
+    assert more == liveness.Figures(failed=0, twice=0, lost=0, handshakes=11)
+
+
+def test_every_server_has_its_table_and_all_their_sum_and_the_missing_are_named() -> None:
+    results = {
+        ("nginx", "livepost"): liveness.Figures(0, 0, 0, 12),
+        ("node", "livepost"): liveness.Figures(1, 0, 0, 8),
+        ("nginx", "go"): liveness.Figures(3, 1, 2, 20),
+    }
+    lines = liveness.shown(
+        PLAN,
+        {"livepost": "livepost 1", "go": "Go net/http"},
+        results,
+        {"apache": "not installed (how)"},
+        {"nginx": "nginx/1", "node": "Node.js v1"},
+    )
+    assert [line for line in lines if "expected" in line] == [
+        "nginx/1: 12 to 20 handshakes expected",
+        "Node.js v1: 12 to 20 handshakes expected",
+        "all servers: 24 to 40 handshakes expected",
+    ]
+    rows = [line.split() for line in lines if line.startswith("  livepost")]
+    assert [row[2:] for row in rows] == [["0", "0", "0", "12"], ["1", "0", "0", "8"], ["1", "0", "0", "20"]]
+    assert lines[-1] == "apache: not installed (how)"
+
+
+class _CountedServer:
+    key, url = "counted", "http://127.0.0.1:9"
+
+    def counts(self) -> dict[str, Any]:
+        return {"/reader": idle_servers.Counts(connections=2, requests=21, different=20)}
+
+
+class _Reader(peers.Peer):  # type: ignore[misc, name-defined]  # loaded by its path
+    key = "reader"
+
+
+def _measured(directory: Path, program: str) -> Any:
+    plan = liveness.Plan(limit=0, offsets=(), connections=1, records=10)
+    client = liveness.Client(_Reader(), lambda url, connections: [sys.executable, "-c", program])
+    (talk,) = asyncio.run(liveness.measure_all([client], [_CountedServer()], plan, directory))
+    return talk
+
+
+def test_a_client_is_given_its_records_in_bursts_and_believed_what_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(liveness, "FIRST_OFFSET", 0.0)
+    told = '{"delivered": len(set(sys.stdin)), "failed": 0, "seconds": 1}'
+    talk = _measured(tmp_path, f"import json, sys; print(json.dumps({told}))")
+    assert (talk.figures, talk.problem) == (liveness.Figures(failed=0, twice=1, lost=0, handshakes=2), "")
+
+
+def test_a_client_that_ends_without_a_result_is_a_problem_and_no_figures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(liveness, "FIRST_OFFSET", 0.0)
+    talk = _measured(tmp_path, "import sys; sys.exit('out of order')")
+    assert talk.figures is None
+    assert talk.problem.startswith("no result in what it printed")
+    assert talk.problem.endswith("exit code 1: out of order")
+
+
+def test_where_nothing_is_installed_nothing_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(idle_servers, "all_servers", list)
+    monkeypatch.setattr(liveness, "all_clients", list)
+    options = argparse.Namespace(plan=PLAN, clients=[], servers=[], json=None)
+    assert asyncio.run(liveness.benchmark(options, tmp_path)) == 2
+    assert "nothing can run" in capsys.readouterr().err
+
+
+def test_the_api_counts_connections_requests_and_different_bodies(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counting_api, "_paths", {})
+
+    def ask(method: str, port: int, body: bytes) -> bytes:
+        environ: dict[str, Any] = {"REQUEST_METHOD": method, "PATH_INFO": "/go", "REMOTE_ADDR": "127.0.0.1"}
+        environ |= {
+            "REMOTE_PORT": str(port),
+            "CONTENT_LENGTH": str(len(body)),
+            "wsgi.input": io.BytesIO(body),
+        }
+        return b"".join(counting_api.application(environ, lambda status, headers: None))
+
+    for port, body in ((1, b"a"), (1, b"b"), (2, b"b")):
+        ask("POST", port, body)
+    assert json.loads(ask("GET", 3, b"")) == {"/go": [2, 3, 2]}
+
+
+def test_the_bursts_start_from_the_command_line_and_write_nothing_unless_asked() -> None:
+    program = BENCHMARKS / "liveness.py"
+    shown = subprocess.run([sys.executable, program, "--help"], capture_output=True, text=True)
+    assert shown.returncode == 0
+    assert "nginx, apache, node, uvicorn, gunicorn, hypercorn" in " ".join(shown.stdout.split())
+    options = liveness.parse([])
+    assert options.json is None
+    assert 150 < options.plan.seconds < 250
+    assert liveness.parse(["--quick"]).plan.seconds < 60
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--clients", "curl"],
+        ["--servers", "iis"],
+        ["--limit", "0"],
+        ["--records", "1001"],
+        ["--json", "/no/such/f"],
+    ],
+)
+def test_a_wrong_option_of_the_bursts_ends_with_2(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        liveness.parse(arguments)
     assert ended.value.code == 2
     assert "error: " in capsys.readouterr().err

@@ -10,6 +10,7 @@ from livepost.config import (
     DeliveryOptions,
     InputOptions,
     Limits,
+    LivenessOptions,
     RequestOptions,
     ShowOptions,
     Timeouts,
@@ -50,6 +51,7 @@ def test_the_defaults_are_the_documented_ones() -> None:
         "response_header_timeout": None,
         "expect_continue_timeout": 1.0,
     }
+    assert options.liveness == LivenessOptions(None, None, None, None, False)
     assert options.tls == TlsOptions(insecure=False, cacert=None, cert=None, key=None)
     assert options.input.max_record_bytes == 16 * 1024**2
     assert options.max_response_bytes == 1024**2
@@ -109,6 +111,22 @@ def test_only_what_may_be_unlimited_may_be_none() -> None:
         (Limits, {"max_conns_per_host": -1}, "connections is -1 / it must be at least 1"),
         (Limits, {"max_idle_conns_per_host": -1}, "max idle is -1 / it must be at least 0"),
         (Limits, {"max_idle_conns": -1}, "max idle conns is -1 / it must be at least 0"),
+        (LivenessOptions, {"max_connection_age": 0.0}, "max connection age is 0.0 / it must be above 0"),
+        (
+            LivenessOptions,
+            {"max_handshakes_per_1000": 0.0},
+            "max handshakes per 1000 is 0.0 / it must be above 0",
+        ),
+        (
+            LivenessOptions,
+            {"keepalive_path": "/", "keepalive_every": "0"},
+            "keepalive every is 0.0 / it must be above 0",
+        ),
+        (
+            LivenessOptions,
+            {"keepalive_every": "auto"},
+            "--keepalive-every needs something to ask for / add --keepalive-path PATH, as in /health",
+        ),
         (InputOptions, {"max_record_bytes": 0}, "max record bytes is 0 / it must be at least 1"),
         (
             InputOptions,
@@ -171,3 +189,33 @@ def test_every_time_is_above_zero_and_finite(field: dataclasses.Field[Any], valu
 def test_receipts_and_summary_may_go_to_different_places() -> None:
     assert ShowOptions(json=True, receipts="receipts").json
     assert ShowOptions(json=False, receipts="-").receipts == "-"
+
+
+@pytest.mark.parametrize("path", ["/", "/health", "/v1/ready%20now", "/a;b=c,d", "//x"])
+def test_a_keepalive_path_is_what_may_stand_in_a_request_line(path: str) -> None:
+    assert LivenessOptions(keepalive_path=path).keepalive_path == path
+
+
+@pytest.mark.parametrize(
+    "path", ["", "health", "/a b", "/a?token=secret", "/a#b", "/a\r\nX: 1", "/ü", "/a\n", "http://x/", "*"]
+)
+def test_a_keepalive_path_that_could_break_a_request_or_hold_a_secret_is_refused(path: str) -> None:
+    said = refused(LivenessOptions, keepalive_path=path)
+    assert said.startswith("--keepalive-path is no path that a request could name / begin it with /")
+    assert "secret" not in said
+
+
+@pytest.mark.parametrize(
+    ("every", "seconds"), [("auto", None), (None, None), ("40", 40.0), ("2.5", 2.5), ("007", 7.0)]
+)
+def test_heartbeats_come_by_themselves_or_every_so_many_seconds(
+    every: str | None, seconds: float | None
+) -> None:
+    assert LivenessOptions(keepalive_path="/", keepalive_every=every).heartbeat_seconds == seconds
+
+
+@pytest.mark.parametrize("every", ["", "often", "-1", "nan", "inf", "1e3", "40s", "٣", "5 "])
+def test_heartbeats_that_are_no_number_of_seconds_are_refused(every: str) -> None:
+    assert refused(LivenessOptions, keepalive_path="/", keepalive_every=every) == (
+        f"--keepalive-every {every} is not understood / write auto or seconds, as in 40 or 2.5"
+    )

@@ -8,6 +8,7 @@ always means "no limit" or "not set", and 0 is never a special value.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 from livepost.errors import ConfigurationError
@@ -30,6 +31,11 @@ class RequestOptions:
         help="'Name: value' to add or replace, 'Name:' to leave out, 'Name;' to send empty, "
         "@FILE to read such lines from; repeatable",
     )
+
+
+# What stands in a request line as it is.  No query: that may hold a secret, and a run keeps its options.
+_SAFE_PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*")
+_NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +126,71 @@ class Timeouts:
 
 
 @dataclass(frozen=True, slots=True)
+class LivenessOptions:
+    """How connections are kept live: a server's limits are learned, and remembered for seven days."""
+
+    keepalive_path: str | None = option(
+        None,
+        "--keepalive-path",
+        metavar="PATH",
+        help="a path that may be asked for by GET at any time, such as /health: a connection idle for so "
+        "long that the server may be closing it is tried with it instead of being replaced",
+    )
+    keepalive_every: str | None = option(
+        None,
+        "--keepalive-every",
+        metavar="auto|SECONDS",
+        help="while more records may come, ask for --keepalive-path on each connection in use that is idle "
+        "for so long, until --idle-timeout after its last record; auto: before the server's idle limit "
+        "(default: do not ask)",
+    )
+    max_connection_age: float | None = option(
+        None,
+        "--max-connection-age",
+        metavar="TIME",
+        unit="seconds",
+        help="replace connections older than this, give or take a tenth, the new one first "
+        "(default: no limit)",
+    )
+    max_handshakes_per_1000: float | None = option(
+        None,
+        "--max-handshakes-per-1000",
+        metavar="N",
+        help="exit with 1 if there were more handshakes than this per 1,000 records (default: no limit)",
+    )
+    no_memory: bool = option(
+        False, "--no-memory", help="neither use nor keep what was learned of servers in the cache directory"
+    )
+
+    def __post_init__(self) -> None:
+        path = self.keepalive_path
+        if path is not None and _SAFE_PATH.fullmatch(path) is None:
+            raise ConfigurationError(
+                "--keepalive-path is no path that a request could name",
+                "begin it with / and leave out any query; percent-encode spaces and what is not ASCII",
+            )
+        every = self.keepalive_every
+        if every is not None and every != "auto" and _NUMBER.fullmatch(every) is None:
+            raise ConfigurationError(
+                f"--keepalive-every {every} is not understood", "write auto or seconds, as in 40 or 2.5"
+            )
+        if every is not None and path is None:
+            raise ConfigurationError(
+                "--keepalive-every needs something to ask for", "add --keepalive-path PATH, as in /health"
+            )
+        positive(
+            keepalive_every=self.heartbeat_seconds,
+            max_connection_age=self.max_connection_age,
+            max_handshakes_per_1000=self.max_handshakes_per_1000,
+        )
+
+    @property
+    def heartbeat_seconds(self) -> float | None:
+        """`keepalive_every` as a number; None if it is auto or not set."""
+        return None if self.keepalive_every in (None, "auto") else float(self.keepalive_every)
+
+
+@dataclass(frozen=True, slots=True)
 class TlsOptions:
     """Whom to trust, and who we are."""
 
@@ -205,6 +276,7 @@ class DeliveryOptions:
     request: RequestOptions = RequestOptions()
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
+    liveness: LivenessOptions = LivenessOptions()
     tls: TlsOptions = TlsOptions()
     route: RouteOptions = RouteOptions()
     input: InputOptions = InputOptions()

@@ -12,30 +12,34 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import os
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ParamSpec
 
 from livepost.clock import Clock, monotonic
 from livepost.config import DeliveryOptions
 from livepost.delivery.account import DeliveryObserver
 from livepost.delivery.detour import Detours
+from livepost.delivery.guarded_observer import GuardedObserver
 from livepost.delivery.lane import Lane
 from livepost.delivery.policies import Policies
-from livepost.delivery.request import make_request_head
+from livepost.delivery.request import make_keepalive_head, make_request_head
 from livepost.delivery.retry import RetryPolicy
 from livepost.delivery.schedule import Schedule
 from livepost.errors import DestinationError, DialError, LivepostError, PermanentDialError
 from livepost.events import CloseReason, HttpVersion
-from livepost.net.connection import Surroundings
-from livepost.net.deadlines import NEVER, Deadlines
+from livepost.net.acquaintances import Acquaintances
+from livepost.net.deadlines import Alarm, Deadlines
 from livepost.net.dial import Dialer
+from livepost.net.origin import Origin
 from livepost.net.poller import Poller
 from livepost.net.pool import Pool
 from livepost.net.proxy import choose_proxy
+from livepost.net.surroundings import Surroundings
+from livepost.net.suspend import running_clock
 from livepost.net.work import Work
 from livepost.recording import RecordedSource, Recording
 from livepost.records.feed import RecordFeed
@@ -47,9 +51,7 @@ from livepost.runs.run import Run
 from livepost.target import Target
 from livepost.wire.http1 import Http1Machine
 from livepost.wire.machine import Machine
-from livepost.wire.message import Exchange
-
-Arguments = ParamSpec("Arguments")
+from livepost.wire.message import Exchange, RequestHead
 
 _FLUSH_SECONDS = 1.0
 
@@ -71,6 +73,8 @@ class Result:
     """The whole input was read, so the summary speaks of all of it."""
     troubles: tuple[Trouble, ...]
     """The first few records that were not delivered, and why."""
+    warnings: tuple[str, ...] = ()
+    """What else a person should know, a sentence each."""
 
 
 async def deliver(
@@ -118,6 +122,16 @@ class Delivery:
             retry=policy,
         )
         self._dialer = Dialer(options, proxy, clock)
+        self._keepalive_head = make_keepalive_head(
+            options, self._head, None if options.target.is_tls else proxy
+        )
+        self._acquaintances = Acquaintances(
+            options.liveness,
+            clock=clock,
+            running=running_clock(),
+            wall_clock=time.time,
+            environment=os.environ,
+        )
         self._tally = Tally()
         self._observers: list[DeliveryObserver] = [self._tally]
         for observer in observers:
@@ -130,7 +144,7 @@ class Delivery:
 
     def observe(self, observer: DeliveryObserver) -> None:
         """Tell this observer, too; to be called before `run`."""
-        self._observers.append(_Guarded(observer, self._went_wrong))
+        self._observers.append(GuardedObserver(observer, self._went_wrong))
 
     def record_in(self, run: Run, source: Source | None = None) -> None:
         """Keep in this directory how records end; to be called before `run`.
@@ -163,8 +177,8 @@ class Delivery:
         )
         with Deadlines(self._clock, self._loop.call_later) as deadlines:
             self._deadlines = deadlines
-            self._reminder = _Reminder(self._on_due)
-            self._pools = [self._open_pool(self._dialer, self._schedule)]
+            self._reminder = Alarm(self._on_due)
+            self._pools = [self._open_pool(self._options, self._dialer, self._schedule, self._keepalive_head)]
             try:
                 self._feed.start()
                 with self._ticking(started), self._flushing():
@@ -172,6 +186,7 @@ class Delivery:
             finally:
                 await self._close_pools()
                 self._feed.close()
+                self._acquaintances.store()
         if self._crash is not None:
             raise self._crash
         read = self._schedule.read
@@ -186,14 +201,21 @@ class Delivery:
             self._pools[0].opened > 0,
             self._feed.reached_end,
             tuple(self._tally.troubles),
+            tuple(self._acquaintances.problems),
         )
 
     @staticmethod
     def _proxy_of(options: DeliveryOptions) -> Target | None:
         return None if options.route.unix_socket else choose_proxy(options.target, options.route.proxy)
 
-    def _open_pool(self, dialer: Dialer, work: Work) -> Pool:
-        options = self._options
+    def _open_pool(
+        self,
+        options: DeliveryOptions,
+        dialer: Dialer,
+        work: Work,
+        keepalive_head: RequestHead | None = None,
+    ) -> Pool:
+        origin = Origin.of(options.target, self._proxy_of(options), options.route.unix_socket)
         poller = Poller(work, self._clock, self._loop)
         pool = Pool(
             dialer,
@@ -205,6 +227,11 @@ class Delivery:
             redial_delay=lambda error, failures: self._redial_delay(pool, error, failures),
             on_unreachable=self.fail,
             on_crash=self._went_wrong,
+            knowledge=self._acquaintances.meet(
+                origin,
+                is_safe_to_repeat=self._policies.rules.is_safe_to_repeat,
+                keepalive_head=keepalive_head,
+            ),
         )
         return pool
 
@@ -231,7 +258,7 @@ class Delivery:
             # A certificate or a proxy that only the other scheme needs.
             self.fail(error)
         else:
-            self._pools.append(self._open_pool(dialer, Lane(self._schedule, queue)))
+            self._pools.append(self._open_pool(options, dialer, Lane(self._schedule, queue)))
         return queue
 
     async def _close_pools(self) -> None:
@@ -356,33 +383,3 @@ class Delivery:
             if timer is not None:
                 timer.cancel()
             progress.stop()
-
-
-class _Reminder:
-    """The one time at which the schedule is to be asked what is due."""
-
-    __slots__ = ("deadline", "expire", "queued_at")
-
-    def __init__(self, on_due: Callable[[float], None]) -> None:
-        self.deadline = self.queued_at = NEVER
-        self.expire = on_due
-
-
-class _Guarded:
-    """Passes everything on to an observer; what goes wrong there ends the run, not the event loop."""
-
-    def __init__(self, observer: DeliveryObserver, fail: Callable[[Exception], None]) -> None:
-        self.finished = _guarded(observer.finished, fail)
-        self.retried = _guarded(observer.retried, fail)
-        self.rejected = _guarded(observer.rejected, fail)
-        self.left = _guarded(observer.left, fail)
-
-
-def _guarded(call: Callable[Arguments, None], fail: Callable[[Exception], None]) -> Callable[Arguments, None]:
-    def guarded(*arguments: Arguments.args, **named: Arguments.kwargs) -> None:
-        try:
-            call(*arguments, **named)
-        except Exception as error:  # noqa: BLE001  not hidden: it ends the run
-            fail(error)
-
-    return guarded

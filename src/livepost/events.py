@@ -23,6 +23,14 @@ class CloseReason(enum.Enum):
     """Ours: idle for longer than the configured idle limit."""
     IDLE_LIMIT = "idle_limit"
     """Ours: more idle connections than the pool may keep."""
+    EXPIRED = "expired"
+    """Ours: idle for longer than the server is known to keep a connection."""
+    TOO_OLD = "too_old"
+    """Ours: it neared the age that the server, or the user, lets one have."""
+    SUSPENDED = "suspended"
+    """Ours: the machine was asleep while it was idle."""
+    ADDRESS_GONE = "address_gone"
+    """Ours: the server's name has not led to its address any more for some time."""
     KEEPALIVE_OFF = "keepalive_off"
     """Ours: keep-alive is switched off, one request per connection."""
     TIMEOUT = "timeout"
@@ -74,7 +82,7 @@ class ConnectionOpened(msgspec.Struct, frozen=True):
 
 
 class ConnectionClosed(msgspec.Struct, frozen=True):
-    """A connection ended, after carrying `requests` requests."""
+    """A connection ended, after carrying `requests` requests for records: heartbeats are not among them."""
 
     number: int
     reason: CloseReason
@@ -92,3 +100,6 @@ class ConnectionObserver(Protocol):
     def connection_closed(self, event: ConnectionClosed) -> None: ...
 
     def dial_failed(self, reason: str) -> None: ...
+
+    def heartbeat(self, number: int, seconds: float) -> None:
+        """A safe request on the connection of this number, which carried no record, was answered."""

@@ -46,7 +46,9 @@ EVERYTHING = [
     *("--idle-timeout", "2m", "--tls-handshake-timeout", "4s", "--response-header-timeout", "5"),
     *("--expect-continue-timeout", "6", "-k", "--cacert", "/ca", "--cert", "/cert", "--key", "/key"),
     *("--http1.1", "-x", "http://proxy:3128", "--resolve", "h:1:::1", "--resolve", "h:2:1.2.3.4"),
-    *("--max-in-doubt", "4", "--max-record-bytes", "1M", "--input-format", "json"),
+    *("--keepalive-path", "/health", "--keepalive-every", "auto", "--max-connection-age", "1h"),
+    *("--max-handshakes-per-1000", "2.5", "--no-memory", "--max-in-doubt", "4"),
+    *("--max-record-bytes", "1M", "--input-format", "json"),
 ]
 
 

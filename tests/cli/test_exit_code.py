@@ -53,6 +53,21 @@ def test_a_run_earns_its_code(ended: Result, code: int) -> None:
     assert exit_code(ended, None) == code
 
 
+@pytest.mark.parametrize(
+    ("ended", "code"),
+    [
+        (result(3), 1),
+        (result(3, 1), 1),
+        (result(3, 0, 0, 1), 75),
+        (result(3, error=OutputError("disk full")), 75),
+        (result(0, error=DialError("down"), was_reached=False), 3),
+    ],
+)
+def test_too_many_handshakes_fail_a_run_that_nothing_worse_befell(ended: Result, code: int) -> None:
+    assert exit_code(ended, None, has_too_many_handshakes=True) == code
+    assert exit_code(ended, signal.SIGINT, has_too_many_handshakes=True) == 130
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_outweighs_everything(number: signal.Signals, code: int) -> None:
     assert exit_code(result(3), number) == code

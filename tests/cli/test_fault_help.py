@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from livepost.cli.fault_grammar import _FIELD_OF_OPTION, _WHEN_OPTIONS, parse_rule
 from livepost.cli.fault_help import EXAMPLES, table_of_faults
+from livepost.rehearsal.fault_over_http2 import AS_EVER, OVER_HTTP2
 from livepost.rehearsal.faults import TRAITS, FaultKind
 
 TABLE = table_of_faults()
@@ -12,6 +13,15 @@ def test_every_kind_is_explained_with_whether_it_processes() -> None:
     for kind, traits in TRAITS.items():
         if kind is not FaultKind.STATUS:
             assert [kind.value, "yes" if traits.processed else "no", traits.does] in ROWS
+
+
+def test_what_is_otherwise_over_http2_is_explained() -> None:
+    words = " ".join(TABLE.partition("over HTTP/2")[2].split())
+    for kind in FaultKind:
+        does = OVER_HTTP2.get(kind, "refused: a head is a whole frame")
+        if does != AS_EVER:
+            name = "NNN, as 503" if kind is FaultKind.STATUS else kind.value
+            assert f"{name} {does}" in words
 
 
 def test_every_option_is_explained() -> None:

@@ -12,6 +12,7 @@ from livepost.cli.send import make_parser
 from livepost.config import (
     InputOptions,
     Limits,
+    LivenessOptions,
     RequestOptions,
     RouteOptions,
     ShowOptions,
@@ -23,7 +24,7 @@ from livepost.policy import OrderOptions, OutcomeOptions, PaceOptions, RetryOpti
 
 GROUPS = (
     *(RequestOptions, OutcomeOptions, RetryOptions, PaceOptions, OrderOptions),
-    *(Limits, Timeouts, TlsOptions, RouteOptions, InputOptions, ShowOptions),
+    *(Limits, Timeouts, LivenessOptions, TlsOptions, RouteOptions, InputOptions, ShowOptions),
 )
 
 
@@ -55,6 +56,8 @@ def test_every_field_can_be_given() -> None:
         *("--connections", "7", "--max-idle", "3", "--no-keepalive"),
         *("--connect-timeout", "1", "-m", "500ms", "--idle-timeout", "2m", "--tls-handshake-timeout", "4s"),
         *("--response-header-timeout", "5", "--expect-continue-timeout", "6"),
+        *("--keepalive-path", "/health", "--keepalive-every", "auto", "--max-connection-age", "1h"),
+        *("--max-handshakes-per-1000", "1.5", "--no-memory"),
         *("-k", "--cacert", "ca", "--cert", "cert", "--key", "key"),
         *("--http1.1", "--http2-prior-knowledge", "-x", "http://p", "--unix-socket", "sock"),
         *("--resolve", "h:1:::1", "--resolve", "h:2:1.2.3.4"),
@@ -69,6 +72,7 @@ def test_every_field_can_be_given() -> None:
     assert options(RequestOptions, *every) == RequestOptions("PUT", ("A:1", "B:2"))
     assert options(Limits, *every) == Limits(7, 3, None, True)
     assert options(Timeouts, *every) == Timeouts(1.0, 0.5, 120.0, 4.0, 5.0, 6.0)
+    assert options(LivenessOptions, *every) == LivenessOptions("/health", "auto", 3600.0, 1.5, True)
     assert options(TlsOptions, *every) == TlsOptions(True, "ca", "cert", "key")
     assert options(RouteOptions, *every) == RouteOptions(
         True, True, "http://p", "sock", ("h:1:::1", "h:2:1.2.3.4")
@@ -201,7 +205,9 @@ def test_the_help_tells_the_defaults(
     assert "request method (default: POST)" in words
     assert words.count("(default: auto)") == 1, "of two that are auto, one explains itself"
     assert "none is no limit" in words
-    assert "exit codes: 0 all delivered; 1 some rejected or in doubt; 2 wrong usage; 3 target" in words
+    assert (
+        "exit codes: 0 all delivered; 1 some rejected or in doubt, or too many handshakes; 2 wrong" in words
+    )
 
 
 def test_options_without_flags_are_left_to_the_library() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from livepost.cli.fault_help import table_of_faults
 from livepost.cli.main import main
+from livepost.cli.profile_help import table_of_profiles
 
 
 @pytest.mark.parametrize("port", ["-1", "65536"])
@@ -53,10 +54,29 @@ def test_a_log_that_cannot_be_written_is_refused(capsys: pytest.CaptureFixture[s
     assert "the log cannot be written to" in capsys.readouterr().err
 
 
+def test_a_fault_that_cannot_be_over_http2_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["serve", "--port", "0", "--http2", "--fail", "cut-head:every=2"]) == 2
+    assert capsys.readouterr().err.startswith(
+        "livepost: --fail cut-head:every=2: cut-head cannot happen over HTTP/2, where a head is a whole "
+        "frame\n  hint: "
+    )
+
+
+def test_a_certificate_that_is_missing_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["serve", "--port", "0", "--tls-cert", str(tmp_path / "no.pem")]) == 2
+    assert "no.pem cannot be used: no such file or directory\n  hint: " in capsys.readouterr().err
+
+
 def test_help_explains_every_fault(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["serve", "--help"])
     out = capsys.readouterr().out
     assert table_of_faults() in out
-    for option in ("--fail SPEC", "--fail-seed N", "--log FILE", "--idempotency"):
+    assert table_of_profiles() in out
+    for option in (
+        *("--fail SPEC", "--fail-seed N", "--log FILE", "--idempotency"),
+        *("--profile NAME", "--idle-timeout TIME", "--idle-ending HOW", "--max-requests N", "--max-age TIME"),
+        *("--unannounced", "--max-streams N", "--latency TIME[+-TIME]", "--handshake-latency TIME"),
+        *("--tls ", "--tls-cert FILE", "--tls-key FILE", "--http2 "),
+    ):
         assert option in out

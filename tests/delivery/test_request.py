@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from livepost import __version__
-from livepost.config import DeliveryOptions, Limits, RequestOptions
-from livepost.delivery.request import make_request_head
+from livepost.config import DeliveryOptions, Limits, LivenessOptions, RequestOptions
+from livepost.delivery.request import make_keepalive_head, make_request_head
 from livepost.errors import ConfigurationError
 from livepost.target import parse_target
 from livepost.wire.message import RequestHead
@@ -245,3 +245,26 @@ def test_without_keep_alive_the_server_is_asked_to_close() -> None:
     made = make_request_head(options, None)
     assert made.close
     assert b"\r\nConnection: close\r\n" in render_request_head(made).for_size(0)
+
+
+@pytest.mark.parametrize(
+    ("proxy", "target"), [(None, b"/health"), ("http://us:pw@proxy.test", b"http://api.test:8080/health")]
+)
+def test_the_safe_request_for_keeping_alive_is_like_the_others(proxy: str | None, target: bytes) -> None:
+    options = DeliveryOptions(
+        parse_target("http://api.test:8080/v1"),
+        request=RequestOptions(method="PUT", headers=("Authorization: Bearer x", "Expect: 100-continue")),
+        liveness=LivenessOptions(keepalive_path="/health"),
+    )
+    parsed = None if proxy is None else parse_target(proxy, "proxy URL")
+    ordinary = make_request_head(options, parsed)
+    made = make_keepalive_head(options, ordinary, parsed)
+    assert made is not None
+    assert (made.method, made.target, made.authority) == (b"GET", target, b"api.test:8080")
+    assert made.fields == tuple(field for field in ordinary.fields if field != JSON)
+    assert not made.expect_continue
+
+
+def test_without_a_path_there_is_no_such_request() -> None:
+    options = DeliveryOptions(parse_target("http://api.test/"))
+    assert make_keepalive_head(options, make_request_head(options, None), None) is None

@@ -46,6 +46,27 @@ class Api:
         return self._reply
 
 
+@pytest.mark.parametrize("shown", [["--json"], []])
+def test_more_handshakes_than_allowed_fail_a_run(tmp_path: Path, shown: list[str]) -> None:
+    users = tmp_path / "users.ndjson"
+    users.write_bytes(b"1\n" * 100)
+    with PracticeServer().run_in_thread() as server:
+        command = ("send", users, "--to", f"{server.url}/api", "--connections", 1, *shown)
+        command += ("--max-handshakes-per-1000", 10)
+        live = livepost(*command)
+        unlike = livepost(*command, "--no-keepalive")
+    assert (live.code, unlike.code) == (0, 1)
+    assert "handshakes per 1,000 records, more than" not in live.err
+    said, hint = unlike.err.splitlines()[-2:]
+    assert said.startswith(
+        "livepost: there were 1,000 handshakes per 1,000 records, more than the 10 of --max-"
+    )
+    assert hint == "  hint: leave out --no-keepalive"
+    if shown:
+        assert unlike.summary["records"]["delivered"] == 100
+        assert unlike.summary["connections"]["handshakes_per_1000"] == 1000.0
+
+
 @contextlib.contextmanager
 def sending(api: Api, *arguments: object) -> Iterator[Running]:
     """Records 1 to 10 on their way, and the third with the server."""

@@ -53,6 +53,9 @@ def test_the_summary_has_the_documented_schema(server: PracticeServer, users: Pa
             "reused": int,
             "closed": {"finished": int},
             "handshakes_per_1000": float,
+            "requests_per_connection": dict.fromkeys(("min", "median", "max"), int),
+            "heartbeats": int,
+            "estimated_seconds_saved": float,
         },
         "latency_ms": dict.fromkeys(("p50", "p90", "p99", "max"), float),
         "statuses": {"201": int},
@@ -67,6 +70,11 @@ def test_the_summary_has_the_documented_schema(server: PracticeServer, users: Pa
     assert summary["connections"]["opened"] == server.stats.connections == 2
     assert summary["connections"]["handshakes_per_1000"] == 20.0
     assert summary["connections"]["reused"] == 98
+    each = summary["connections"]["requests_per_connection"]
+    assert each["min"] + each["max"] == 100
+    assert each["min"] == each["median"]
+    assert summary["connections"]["heartbeats"] == 0
+    assert summary["connections"]["estimated_seconds_saved"] > 0
 
 
 def test_receipts_tell_what_became_of_each_record(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from pool_scene import MakeScene, Scene
 from server_ends import ServerEnd
 
 from livepost.config import Limits, Timeouts
+from livepost.net.knowledge import Knowledge
 from livepost.net.tls import handshake
 from livepost.wire.machine import Machine
 
@@ -130,8 +131,8 @@ def tls_pair(
 def make_scene(loop: asyncio.AbstractEventLoop, manual_time: ManualTime) -> Iterator[MakeScene]:
     scenes = []
 
-    def make(**limits: Any) -> Scene:
-        scenes.append(Scene(loop, manual_time, Limits(**limits)))
+    def make(knowledge: Knowledge | None = None, **limits: Any) -> Scene:
+        scenes.append(Scene(loop, manual_time, Limits(**limits), knowledge))
         return scenes[-1]
 
     yield make

@@ -15,7 +15,7 @@ from net_line import Line, MakeLine, MakeTlsPair, pair
 
 from livepost.events import CloseReason, ConnectionClosed
 from livepost.model import Sent
-from livepost.net.connection import ConnectionState
+from livepost.net.connection_state import ConnectionState
 from livepost.wire.http1 import Http1Machine
 from livepost.wire.message import Exchange, RequestHead, Response
 

@@ -224,29 +224,37 @@ def test_the_winner_is_forgotten_when_it_falls_silent(
     assert dial(loop, dialer) == f"127.0.0.2:{port}"
 
 
-def test_looked_up_again_when_the_winner_fails(
+def test_looked_up_again_at_every_dial(
     listen: Callable[..., Listener], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As when a name has moved on to another address."""
+    """A name may have moved on to another address, although the first is still there."""
     loop = asyncio.new_event_loop()
     first = listen()
     port = first.port
     listen("127.0.0.2", port)
-    answers = iter(["127.0.0.1", "127.0.0.2"])
+    answers = iter([["127.0.0.1"], ["127.0.0.2", "127.0.0.1"], ["127.0.0.2"], [], ["127.0.0.3"]])
     asked = []
 
     def look_up(host: str, port: int, **how: Any) -> list[Any]:
         asked.append((host, port, how))
-        return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", (next(answers), port))]
+        found = next(answers)
+        if not found:
+            raise socket.gaierror(socket.EAI_AGAIN, "as the system says it")
+        return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", (address, port)) for address in found]
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
     dialer = make_dialer(f"http://api.test:{port}/")
     assert dial(loop, dialer) == f"127.0.0.1:{port}"
-    assert dial(loop, dialer) == f"127.0.0.1:{port}"
-    assert len(asked) == 1
-    first.close()
+    # As long as the name leads there, the same.
+    dialed = loop.run_until_complete(dialer.dial())
+    dialed.socket.close()
+    assert dialed.address == f"127.0.0.1:{port}"
+    assert dialed.known_addresses == {f"127.0.0.1:{port}", f"127.0.0.2:{port}"}
     assert dial(loop, dialer) == f"127.0.0.2:{port}"
-    assert asked == [("api.test", port, {"type": socket.SOCK_STREAM})] * 2
+    # The name server is away, and the server is not.
+    assert dial(loop, dialer) == f"127.0.0.2:{port}"
+    assert failure(loop, dialer)[0] is DialError
+    assert asked == [("api.test", port, {"type": socket.SOCK_STREAM})] * 5
     loop.close()
 
 

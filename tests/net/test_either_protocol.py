@@ -13,7 +13,8 @@ from server_ends import ENDS, Http2End, ServerEnd
 
 from livepost.events import CloseReason, HttpVersion
 from livepost.model import Sent
-from livepost.net.connection import ConnectionState
+from livepost.net.connection_state import ConnectionState
+from livepost.net.hand_over import HandOver
 from livepost.wire.machine import Stage
 from livepost.wire.message import Exchange, Response
 
@@ -521,9 +522,9 @@ def test_closed_in_the_middle_of_things(
 
 
 def test_worn_when_the_server_takes_few_more(line: Line) -> None:
-    """By requests: so early that a replacement is there in time."""
-    line.connection.limit_requests(1000)
+    """By requests, as planned."""
     worn_at, capacity = (700, 100) if line.machine.http_version is HttpVersion.HTTP_2 else (980, 1)
+    line.connection.follow(HandOver(requests=worn_at, requests_limit=1000))
     line.changed.clear()
     for number in range(1, 1001):
         line.post(b"%d" % number)

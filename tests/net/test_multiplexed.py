@@ -10,7 +10,8 @@ from server_ends import Http2End
 
 from livepost.events import CloseReason
 from livepost.model import Sent
-from livepost.net.connection import ConnectionState
+from livepost.net.connection_state import ConnectionState
+from livepost.net.hand_over import HandOver
 from livepost.wire.http2 import Http2Machine
 
 STREAMS = SettingCodes.MAX_CONCURRENT_STREAMS
@@ -270,9 +271,15 @@ def idle(make_line: MakeLine, seconds: float, **timeouts: Any) -> Line:
     return line
 
 
-def test_after_a_pause_it_is_asked_whether_it_is_there(make_line: MakeLine) -> None:
+def ask(line: Line, *bodies: bytes) -> None:
+    """Work arrives, and the pool does not trust the connection any more."""
+    line.work.add(*bodies)
+    line.connection.ping(line.time.now)
+
+
+def test_asked_whether_it_is_there_it_takes_work_when_it_has_said_so(make_line: MakeLine) -> None:
     line = idle(make_line, 4.1)
-    line.post(b"1")
+    ask(line, b"1")
     assert state(line) is ConnectionState.TESTING
     assert (line.connection.room, line.connection.spare, line.work.waiting) == (0, 100, 1)
     # The PING reaches the server, and its answer brings the work.
@@ -285,29 +292,35 @@ def test_after_a_pause_it_is_asked_whether_it_is_there(make_line: MakeLine) -> N
     line.answer()
 
 
-def test_after_a_short_pause_it_is_not_asked(make_line: MakeLine) -> None:
-    line = idle(make_line, 4.0)
-    line.post(b"1")
-    assert state(line) is ConnectionState.BUSY
-    line.serve(2)
-
-
-def test_it_is_asked_once_in_thirty_seconds_at_most(make_line: MakeLine) -> None:
-    line = idle(make_line, 10.0)
-    pinged = []
+def test_without_a_request_in_between_it_is_asked_once_in_thirty_seconds_at_most(
+    make_line: MakeLine,
+) -> None:
+    line = idle(make_line, 10.0, idle_conn_timeout=None)
+    asked = []
     for second in range(0, 100, 10):
-        line.post(b"again")
-        if state(line) is ConnectionState.TESTING:
-            pinged.append(second)
+        if line.connection.can_ping(line.time.now):
+            ask(line)
+            asked.append(second)
         line.serve()
-        line.answer()
+        assert state(line) is ConnectionState.IDLE
         line.time.advance(10.0)
-    assert pinged == [0, 30, 60, 90]
+    assert asked == [0, 30, 60, 90]
+
+
+def test_once_a_request_was_sent_it_may_be_asked_again(make_line: MakeLine) -> None:
+    line = idle(make_line, 10.0)
+    ask(line)
+    line.serve()
+    assert not line.connection.can_ping(line.time.now)
+    line.post(b"1")
+    line.serve(2)
+    line.answer()
+    assert line.connection.can_ping(line.time.now)
 
 
 def test_a_connection_that_is_gone_without_a_word_loses_no_record(make_line: MakeLine) -> None:
     line = idle(make_line, 60.0)
-    line.post(b"1")
+    ask(line, b"1")
     line.time.advance(4.9)
     assert line.closed == []
     line.time.advance(0.1)
@@ -318,7 +331,7 @@ def test_a_connection_that_is_gone_without_a_word_loses_no_record(make_line: Mak
 
 def test_a_goodbye_instead_of_an_answer_to_that(make_line: MakeLine) -> None:
     line = idle(make_line, 60.0)
-    line.post(b"1")
+    ask(line, b"1")
     line.say(end_of(line).announce_the_end(1))
     assert line.reason is CloseReason.SERVER_IDLE
     assert line.work.waiting == 1
@@ -326,7 +339,7 @@ def test_a_goodbye_instead_of_an_answer_to_that(make_line: MakeLine) -> None:
 
 def test_there_but_without_room(make_line: MakeLine) -> None:
     line = idle(make_line, 60.0)
-    line.post(b"1")
+    ask(line, b"1")
     line.say(end_of(line).change({STREAMS: 0}))
     line.serve()
     assert line.connection.room == 0
@@ -341,7 +354,7 @@ def test_a_test_that_the_socket_refuses_ends_the_connection(make_line: MakeLine)
     line = idle(make_line, 60.0)
     line.peer.reset()
     line.arrives()
-    line.post(b"1")
+    ask(line, b"1")
     assert line.closed == [CloseReason.RESET]
     assert line.work.waiting == 1
 
@@ -491,7 +504,7 @@ def test_a_call_for_calm_on_a_stream_is_no_reason_for_another_connection(line: L
 
 
 def test_never_more_requests_than_the_server_takes(line: Line) -> None:
-    line.connection.limit_requests(10)
+    line.connection.follow(HandOver(requests=7, requests_limit=10))
     line.post(*numbered(15))
     line.serve(10)
     assert (line.connection.room, line.connection.left, line.work.waiting) == (0, 0, 5)
@@ -503,9 +516,9 @@ def test_never_more_requests_than_the_server_takes(line: Line) -> None:
 
 
 def test_a_limit_that_turns_out_to_be_none(line: Line) -> None:
-    line.connection.limit_requests(10)
+    line.connection.follow(HandOver(requests=7, requests_limit=10))
     line.on_changed = lambda connection: (
-        connection.limit_requests(None) if connection.has_outlived_limit else None
+        connection.follow(HandOver()) if connection.has_outlived_limit else None
     )
     line.post(*numbered(15))
     line.serve(10)
@@ -518,7 +531,7 @@ def test_a_limit_that_turns_out_to_be_none(line: Line) -> None:
 
 
 def test_frames_are_answered_also_when_no_request_is_left(line: Line) -> None:
-    line.connection.limit_requests(2)
+    line.connection.follow(HandOver(requests=1, requests_limit=2))
     line.post(b"1", b"2")
     line.serve(2)
     end_of(line).connection.ping(b"12345678")

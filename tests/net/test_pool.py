@@ -18,6 +18,9 @@ from livepost.events import CloseReason, ConnectionOpened
 from livepost.model import Sent
 from livepost.net.connection import Connection
 from livepost.net.dial import Dialed
+from livepost.net.fact import Fact, Source, Subject
+from livepost.net.knowledge import Knowledge
+from livepost.net.liveness import Liveness
 
 
 def test_without_work_nothing_is_dialled(scene: Scene) -> None:
@@ -105,7 +108,9 @@ def test_the_most_recently_used_connection_first(scene: Scene) -> None:
     assert scene.dialer.started == 3
 
 
-def test_what_is_left_over_ages_out(scene: Scene) -> None:
+def test_what_is_left_over_ages_out(make_scene: MakeScene) -> None:
+    patient = {Subject.IDLE_LIMIT: Fact(120.0, Source.REMEMBERED, 0.0)}
+    scene = make_scene(Knowledge(Liveness(lambda: 0.0, patient)), max_conns_per_host=8)
     idle_connections(scene, 3)
     scene.time.advance(89.0)
     scene.post(b"again")

@@ -19,7 +19,7 @@ from server_ends import Http1End, Http2End, ServerEnd
 from livepost.config import Limits
 from livepost.events import CloseReason, HttpVersion
 from livepost.model import Sent
-from livepost.net.connection import ConnectionState
+from livepost.net.connection_state import ConnectionState
 from livepost.net.pool import Pool
 from livepost.wire.frames import ErrorCode, rst_stream_frame, settings_frame
 
@@ -118,6 +118,23 @@ def test_a_server_that_gives_no_streams_is_not_dialled_again_and_again(make_scen
     scene.time.advance(90.0)
     assert scene.observer.reasons == [CloseReason.TIMEOUT]
     assert scene.asked == [("connections to the server end without an answer (timeout)", 1)]
+
+
+def test_after_a_short_pause_it_is_not_asked_whether_it_is_there(make_scene: MakeScene) -> None:
+    scene = make_scene(max_conns_per_host=64)
+    scene.post(b"1")
+    server = scene.join(streams(5))
+    server.answer()
+    scene.time.advance(scene.liveness.idle_limit.value - scene.liveness.margin - 0.001)
+    scene.post(b"2")
+    assert [connection.state for connection in scene.pool._alive.values()] == [ConnectionState.BUSY]
+    server.serve()
+    server.answer()
+    scene.time.advance(scene.liveness.idle_limit.value - scene.liveness.margin)
+    scene.post(b"3")
+    assert [connection.state for connection in scene.pool._alive.values()] == [ConnectionState.TESTING]
+    server.serve()
+    server.answer()
 
 
 def test_a_connection_that_is_asked_whether_it_is_there_is_waited_for(make_scene: MakeScene) -> None:
@@ -232,9 +249,9 @@ def test_the_replacement_is_dialled_before_the_limit_is_reached(
     make_scene: MakeScene, make_end: Ends
 ) -> None:
     scene, server = taught(make_scene, make_end, 50)
-    worn_at = 47 if isinstance(server.end, Http1End) else 44
     for number in range(2, 51):
-        assert scene.dialing == (number > worn_at)
+        # A dial takes three round trips.
+        assert scene.dialing == (number > 47)
         scene.post(b"%d" % number)
         server.serve()
         if number < 50:
@@ -250,6 +267,21 @@ def test_the_replacement_is_dialled_before_the_limit_is_reached(
     replacement.answer()
     assert scene.work.failures == []
     assert scene.observer.reasons == [CloseReason.SERVER_ANNOUNCED] * 3
+
+
+def test_the_more_go_at_a_time_the_earlier_the_replacement_is_dialled(make_scene: MakeScene) -> None:
+    scene = make_scene(max_conns_per_host=20)
+    for _ in range(2):
+        one_at_a_time(scene, first_answered(scene, streams(2)), 49, announces=True)
+    server = first_answered(scene, streams(2))
+    (connection,) = scene.pool._alive.values()
+    assert connection.worn_at == 44
+    server.say(server.http2.change({STREAMS: 5}))
+    server.serve()
+    assert connection.worn_at == 35
+    server.say(server.http2.change({STREAMS: 2}))
+    server.serve()
+    assert connection.worn_at == 44
 
 
 def test_no_request_goes_beyond_a_limit_that_is_known(make_scene: MakeScene) -> None:
@@ -294,14 +326,14 @@ def test_one_end_says_nothing_of_a_limit(make_scene: MakeScene, make_end: Ends) 
     scene = make_scene(max_conns_per_host=1)
     for requests in (7, 9, 8):
         one_at_a_time(scene, first_answered(scene, make_end()), requests - 1, announces=True)
-    assert scene.pool._requests_limit.known is None
+    assert scene.liveness.requests_limit is None
 
 
 def test_a_limit_that_was_none_is_forgotten(make_scene: MakeScene, make_end: Ends) -> None:
     scene, server = taught(make_scene, make_end, 50)
-    assert scene.pool._requests_limit.known == 50
+    assert scene.liveness.requests_limit == 50
     one_at_a_time(scene, server, 60, announces=False)
-    assert scene.pool._requests_limit.known is None
+    assert scene.liveness.requests_limit is None
     (connection,) = scene.pool._alive.values()
     assert (connection.requests, connection.is_worn) == (61, False)
     # The replacement that was dialled meanwhile is one too many, and idle.
@@ -317,7 +349,7 @@ def test_ends_of_idle_connections_are_no_limit(make_scene: MakeScene) -> None:
         one_at_a_time(scene, server, 4, announces=False)
         server.say(server.http2.announce_the_end(9))
     assert scene.observer.reasons == [CloseReason.SERVER_IDLE] * 3
-    assert scene.pool._requests_limit.known is None
+    assert scene.liveness.requests_limit is None
 
 
 def test_requests_that_a_goodbye_refused_do_not_count(make_scene: MakeScene) -> None:
@@ -335,7 +367,7 @@ def test_requests_that_a_goodbye_refused_do_not_count(make_scene: MakeScene) -> 
         # One hundred, and 29 in the places of those that were answered.
         assert len(scene.work.failures) == connection * 99
     assert {sent for _, sent, _ in scene.work.failures} == {Sent.REFUSED}
-    assert scene.pool._requests_limit.known == 30
+    assert scene.liveness.requests_limit == 30
 
 
 def test_a_server_that_leaves_its_last_requests_unanswered_is_not_let_come_so_far(
@@ -371,6 +403,26 @@ def test_a_server_that_leaves_its_last_requests_unanswered_is_not_let_come_so_fa
     assert len(scene.work.failures) == 4
     replacement.serve()
     replacement.answer()
+
+
+def test_an_idle_connection_that_has_come_so_far_makes_room_when_that_is_learned(
+    make_scene: MakeScene,
+) -> None:
+    """It would be given nothing more, and nothing would be dialled in its place."""
+    scene = make_scene(max_conns_per_host=2)
+    scene.post(b"first")
+    server = scene.join(streams(2))
+    server.serve()
+    server.answer()
+    one_at_a_time(scene, server, 119, announces=False)
+    assert scene.pool.alive == 1
+    for _ in range(2):
+        scene.liveness.let_down(110)
+    assert scene.liveness.ends_at_cap
+    scene.pool._keeper._plan_all()
+    assert scene.observer.reasons == [CloseReason.LIMIT_REACHED]
+    scene.post(b"more")
+    assert scene.dialing == 1
 
 
 # Goodbyes that say what to do.

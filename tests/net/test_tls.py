@@ -480,6 +480,54 @@ def test_a_session_can_be_resumed(loop: Loop, authority: Authority) -> None:
     loop.run_until_complete(main())
 
 
+@pytest.mark.parametrize("is_refused", [False, True])
+def test_a_dial_resumes_the_session_of_a_connection_that_has_answered(
+    loop: Loop, authority: Authority, monkeypatch: pytest.MonkeyPatch, is_refused: bool
+) -> None:
+    """A session that a server takes offence at costs a handshake, and neither the dial nor the next one."""
+    offered = []
+
+    async def wary_handshake(
+        raw: socket.socket, context: ssl.SSLContext, hostname: str, session: ssl.SSLSession | None = None
+    ) -> ssl.SSLSocket:
+        offered.append(session is not None)
+        if is_refused and session is not None:
+            raw.close()
+            raise ssl.SSLError(1, "[SSL: SSLV3_ALERT_HANDSHAKE_FAILURE]")
+        return await handshake(raw, context, hostname, session)
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> None:
+        await read_request(reader)
+        writer.write(b"hello")
+
+    async def once(dialer: Dialer) -> bool:
+        dialed = await dialer.dial()
+        sock = dialed.socket
+        assert isinstance(sock, ssl.SSLSocket)
+        with sock:
+            sock.send(b"GET / HTTP/1.1\r\n\r\n")
+            while True:
+                await asyncio.sleep(0)
+                with contextlib.suppress(ssl.SSLWantReadError):
+                    assert sock.recv(100) == b"hello"
+                    break
+            dialer.keep_session(sock)
+        return dialed.tls_resumed
+
+    async def main() -> None:
+        monkeypatch.setattr(tls_module, "handshake", wary_handshake)
+        async with ScriptedPeer(script, ssl_context=authority.server_context()) as peer:
+            dialer = make_dialer(peer.port, "localhost", TlsOptions(cacert=str(authority.ca_file)))
+            assert [await once(dialer) for _ in range(2)] == [False, not is_refused]
+            assert offered == ([False, True, False] if is_refused else [False, True])
+            assert peer.connections == len(offered)
+            # Of another context.
+            dialer.speak_http_1_1()
+            assert await once(dialer) is False
+
+    loop.run_until_complete(main())
+
+
 def test_the_default_context_verifies(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SSL_CERT_FILE")
     context = make_context(TlsOptions(), HTTP_1_1)

@@ -10,20 +10,23 @@ import time
 from collections.abc import Callable, Coroutine
 
 import pytest
+from practice_stats import stats
 from raw_client import RawClient, get, post
 
 from livepost.rehearsal.api import PracticeApi
-from livepost.rehearsal.connection import ServerLimits
-from livepost.rehearsal.fault_connection import Conduct, FaultyConnection
+from livepost.rehearsal.conduct import Conduct
+from livepost.rehearsal.fault_connection import FaultyConnection
 from livepost.rehearsal.fault_plan import FaultScript, HeadSeen
 from livepost.rehearsal.fault_reply import GARBAGE
 from livepost.rehearsal.faults import Fault, FaultKind, fault_of_status
 from livepost.rehearsal.ledger import Counts, Ledger
+from livepost.rehearsal.limits import ServerLimits
 from livepost.rehearsal.processing import Processor
 from livepost.rehearsal.record_log import Entry
 from livepost.rehearsal.reply import After
 from livepost.rehearsal.server import PracticeServer
 from livepost.rehearsal.stats import ServerStats, Tally
+from livepost.rehearsal.visit import Visit
 
 Serve = Callable[[PracticeServer], RawClient]
 
@@ -323,15 +326,9 @@ def test_the_counts_are_never_failed_and_no_request_of_theirs_is_numbered(serve:
     statuses = [client.ask(ask).status for ask in (post(), get("/stats"), post(), get("/stats"), post())]
     assert statuses == [201, 200, 201, 200, 503]
     assert numbers == [1, 2, 3]
-    assert client.ask(get("/stats")).json == {
-        "connections": 1,
-        "requests": 3,
-        "handshakes": 0,
-        "processed": 2,
-        "duplicates": 1,
-        "replayed": 0,
-        "faults": {"503": 1},
-    }
+    assert client.ask(get("/stats")).json == stats(
+        1, 3, processed=2, duplicates=1, replayed=0, faults={"503": 1}
+    )
 
 
 def test_what_the_server_refuses_is_in_the_log_too(serve: Serve) -> None:
@@ -416,7 +413,7 @@ def opened(*faults: Fault | None) -> tuple[FaultyConnection, FakeTransport, Tall
     conduct = Conduct(
         api, Processor(api), FaultScript(faults), ledger, iter(range(1, 100)), lambda fault: None
     )
-    connection, transport = FaultyConnection(1, conduct, tally, ServerLimits()), FakeTransport()
+    connection, transport = FaultyConnection(Visit(1, tally), conduct, ServerLimits()), FakeTransport()
     connection.connection_made(transport)
     return connection, transport, tally, ledger
 

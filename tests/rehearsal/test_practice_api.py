@@ -3,11 +3,12 @@ from __future__ import annotations
 import json
 
 import pytest
+from practice_stats import stats
 
 from livepost.rehearsal.api import PracticeApi
 from livepost.rehearsal.reply import Reply
 from livepost.rehearsal.request import RequestSeen
-from livepost.rehearsal.stats import ServerStats, Tally
+from livepost.rehearsal.stats import EndReason, ServerStats, Tally
 
 
 def seen(
@@ -97,9 +98,14 @@ def test_every_request_to_the_api_is_counted_whatever_its_answer() -> None:
 def test_stats_are_what_was_counted() -> None:
     tally = Tally()
     tally.connections, tally.requests, tally.handshakes, tally.open = 5, 6, 7, 8
+    tally.resumed, tally.http2 = 4, 2
+    tally.ended = {EndReason.IDLE: 1, EndReason.CAP: 2, EndReason.AGE: 3}
     reply = PracticeApi(tally).answer(seen(b"", method=b"GET", path=b"/stats"))
-    assert (reply.status, reply.body) == (200, b'{"connections": 5, "requests": 6, "handshakes": 7}')
-    assert tally.stats() == ServerStats(connections=5, requests=6, handshakes=7, open=8)
+    assert (reply.status, json.loads(reply.body)) == (
+        200,
+        stats(5, 6, full=3, resumed=4, http2=2, idle=1, cap=2, age=3),
+    )
+    assert tally.stats() == ServerStats(5, 6, 7, 8, 4, 2, idle_ends=1, cap_ends=2, age_ends=3)
 
 
 def test_looking_at_the_stats_is_neither_counted_nor_recorded_nor_scripted() -> None:

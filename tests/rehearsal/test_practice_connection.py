@@ -7,15 +7,18 @@ import socket
 from collections.abc import Callable, Coroutine
 
 import pytest
+from practice_stats import stats
 from raw_client import RawClient, get, post
 
-from livepost.rehearsal import connection as connection_module
+from livepost.rehearsal import endpoint as endpoint_module
 from livepost.rehearsal.api import PracticeApi, Respond
-from livepost.rehearsal.connection import Connection, ServerLimits
+from livepost.rehearsal.connection import Connection
+from livepost.rehearsal.limits import ServerLimits
 from livepost.rehearsal.reply import HANG_UP, RESET, SILENCE, After, Reply
 from livepost.rehearsal.request import RequestSeen
 from livepost.rehearsal.server import PracticeServer
 from livepost.rehearsal.stats import ServerStats, Tally
+from livepost.rehearsal.visit import Visit
 
 Serve = Callable[[PracticeServer], RawClient]
 
@@ -67,7 +70,7 @@ def test_pipelined_requests_are_answered_in_order(serve: Serve) -> None:
     assert [client.answer().json for _ in range(500)] == [
         {"id": n, "connection": 1, "request_on_connection": n} for n in range(1, 501)
     ]
-    assert client.answer().json == {"connections": 1, "requests": 500, "handshakes": 0}
+    assert client.answer().json == stats(1, 500)
 
 
 def test_one_byte_at_a_time(serve: Serve) -> None:
@@ -149,7 +152,7 @@ def test_a_client_in_the_middle_of_a_large_body_can_still_read_the_refusal(serve
 def test_a_client_that_does_not_stop_is_closed_in_the_end(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection_module, "LINGER_SECONDS", 0.02)
+    monkeypatch.setattr(endpoint_module, "LINGER_SECONDS", 0.02)
     client = serve(PracticeServer())
     assert client.ask(b"nonsense\r\n\r\n").status == 400
     with pytest.raises(ConnectionError):
@@ -282,7 +285,7 @@ class FakeTransport(asyncio.Transport):
 
 def opened(limits: ServerLimits) -> tuple[Connection, FakeTransport]:
     tally = Tally()
-    connection, transport = Connection(1, PracticeApi(tally).answer, tally, limits), FakeTransport()
+    connection, transport = Connection(Visit(1, tally), PracticeApi(tally).answer, limits), FakeTransport()
     connection.connection_made(transport)
     return connection, transport
 
@@ -350,7 +353,7 @@ def test_a_connection_lingers_a_second_after_its_last_answer() -> None:
 def test_a_connection_given_up_before_it_was_open_never_opens() -> None:
     async def steps(loop: ManualLoop) -> None:
         tally, transport = Tally(), FakeTransport()
-        connection = Connection(1, PracticeApi(tally).answer, tally, ServerLimits())
+        connection = Connection(Visit(1, tally), PracticeApi(tally).answer, ServerLimits())
         connection.give_up()
         connection.connection_made(transport)
         assert transport.told == ["abort"]
@@ -371,7 +374,7 @@ def test_each_answer_is_one_write() -> None:
 
     async def steps(loop: ManualLoop) -> None:
         tally, transport = Tally(), Counting()
-        connection = Connection(1, PracticeApi(tally).answer, tally, ServerLimits())
+        connection = Connection(Visit(1, tally), PracticeApi(tally).answer, ServerLimits())
         connection.connection_made(transport)
         connection.data_received(post() + post() + get("/x"))
         assert transport.writes == 3

@@ -10,11 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from practice_stats import stats
 from raw_client import RawClient, get, post
 
 from livepost.errors import ConfigurationError
-from livepost.rehearsal import connection as connection_module
-from livepost.rehearsal.connection import ServerLimits
+from livepost.rehearsal import endpoint as endpoint_module
+from livepost.rehearsal.limits import ServerLimits
 from livepost.rehearsal.reply import RESET, After, Reply
 from livepost.rehearsal.server import PracticeServer, serve
 from livepost.rehearsal.stats import ServerStats
@@ -66,9 +67,9 @@ def test_looking_changes_no_count(serve: Serve) -> None:
         with RawClient.dial(server.port) as onlooker:
             for _ in range(2):
                 answer = onlooker.ask(get("/stats"))
-                assert answer.json == {"connections": 1, "requests": 1, "handshakes": 0}
+                assert answer.json == stats(1, 1)
                 assert server.stats == expected
-    assert client.ask(get("/stats")).json == {"connections": 1, "requests": 1, "handshakes": 0}
+    assert client.ask(get("/stats")).json == stats(1, 1)
     assert server.stats == expected
 
 
@@ -102,12 +103,12 @@ def test_tls_handshakes_are_counted(server_tls: ssl.SSLContext, client_tls: ssl.
             assert (server.stats.handshakes, server.stats.requests) == (number, number * 5)
             assert ask(client, "/stats") == (
                 200,
-                {"connections": number, "requests": number * 5, "handshakes": number},
+                stats(number, number * 5, full=number),
             )
             client.close()
         onlooker = http.client.HTTPSConnection("127.0.0.1", server.port, timeout=10, context=client_tls)
         for _ in range(2):
-            assert ask(onlooker, "/stats") == (200, {"connections": 3, "requests": 15, "handshakes": 3})
+            assert ask(onlooker, "/stats") == (200, stats(3, 15, full=3))
         onlooker.close()
 
 
@@ -140,7 +141,7 @@ def test_over_tls_the_client_is_told_of_a_close(
     monkeypatch: pytest.MonkeyPatch,
     after: After,
 ) -> None:
-    monkeypatch.setattr(connection_module, "LINGER_SECONDS", 0.02)
+    monkeypatch.setattr(endpoint_module, "LINGER_SECONDS", 0.02)
     server = PracticeServer(ssl_context=server_tls, respond=lambda request: Reply(after=after))
     with server.run_in_thread(), tls_client(server, client_tls) as client:
         assert client.ask(post()).status == 200

@@ -76,6 +76,8 @@ def eventful() -> Summary:
     for _ in range(3):
         tally.retried(exchange(), "503", answer(503), 0.002)
     tally.dial_failed("connection refused")
+    for _ in range(3):
+        tally.heartbeat(1, 0.002)
     closed(tally, CloseReason.SERVER_ANNOUNCED, 1)
     closed(tally, CloseReason.FINISHED, 4, sent=120_000, received=85_000, requests=499)
     return summarize(tally, read=2000, seconds=200.0004)
@@ -96,6 +98,9 @@ def test_the_schema_of_an_eventful_run() -> None:
             "reused": 1992,
             "closed": {"finished": 4, "server_announced": 1},
             "handshakes_per_1000": 2.505,
+            "requests_per_connection": {"min": 1, "median": 499, "max": 499},
+            "heartbeats": 3,
+            "estimated_seconds_saved": 19.88,
         },
         "latency_ms": {"p50": 1.003, "p90": 1.003, "p99": 1.003, "max": 250.0},
         "statuses": {"201": 1993, "400": 2, "503": 3},
@@ -122,6 +127,9 @@ def test_the_schema_of_a_run_without_records() -> None:
             "reused": 0,
             "closed": {},
             "handshakes_per_1000": 0.0,
+            "requests_per_connection": {"min": 0, "median": 0, "max": 0},
+            "heartbeats": 0,
+            "estimated_seconds_saved": 0.0,
         },
         "latency_ms": {"p50": 0.0, "p90": 0.0, "p99": 0.0, "max": 0.0},
         "statuses": {},
@@ -198,8 +206,9 @@ def test_the_text_of_an_eventful_run() -> None:
         "latency     p50 1 ms, p90 1 ms, p99 1 ms, max 250 ms",
         "answers     201 (1,993), 503 (3), 400 (2)",
         "retries     503 (3), connection reset (1)",
-        "connections 5 opened over HTTP/1.1, 400 requests each",
-        "handshakes  2.5 per 1,000 records, 3 full TLS, 2 resumed",
+        "connections 5 opened over HTTP/1.1, 400 requests each, 1 to 499, median 499,",
+        "            3 heartbeats",
+        "handshakes  2.5 per 1,000 records, 3 full TLS, 2 resumed, about 19.9 s saved",
         "closed      finished (4), server announced (1)",
         "dial errors connection refused (1)",
         "traffic     480 kB sent, 340 kB received",
@@ -220,9 +229,11 @@ def test_the_text_at_forty_columns() -> None:
         "retries     503 (3),",
         "            connection reset (1)",
         "connections 5 opened over HTTP/1.1,",
-        "            400 requests each",
+        "            400 requests each, 1 to 499,",
+        "            median 499, 3 heartbeats",
         "handshakes  2.5 per 1,000 records,",
-        "            3 full TLS, 2 resumed",
+        "            3 full TLS, 2 resumed,",
+        "            about 19.9 s saved",
         "closed      finished (4),",
         "            server announced (1)",
         "dial errors connection refused (1)",
@@ -245,6 +256,19 @@ def test_the_text_of_a_smooth_run_leaves_out_what_did_not_happen() -> None:
         "closed      finished (1)",
         "traffic     600 B sent, 400 B received",
     ]
+
+
+def test_requests_per_connection_are_shown_where_they_differ() -> None:
+    for requests, shown in (
+        ((5, 5), "connections 2 opened over HTTP/1.1, 5 requests each"),
+        ((1, 9), "connections 2 opened over HTTP/1.1, 5 requests each, 1 to 9, median 1"),
+    ):
+        tally = Tally()
+        opened(tally, 2)
+        delivered(tally, 10)
+        for number in requests:
+            closed(tally, CloseReason.FINISHED, 1, requests=number)
+        assert shown in summarize(tally, read=10, seconds=1.0).to_text().splitlines()
 
 
 def test_what_was_spoken() -> None:

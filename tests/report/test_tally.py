@@ -94,6 +94,53 @@ def test_reused_counts_requests_on_a_connection_that_had_carried_one() -> None:
     assert tally.reused == 3
 
 
+def test_requests_per_connection_are_known_once_it_is_closed() -> None:
+    tally = Tally()
+    for number, requests in enumerate((7, 1000, 1000)):
+        tally.connection_opened(ConnectionOpened(number, "127.0.0.1:80", 0.01))
+        assert tally.requests_per_connection.most == (1000 if number == 2 else 7 if number else 0)
+        tally.connection_closed(ConnectionClosed(number, CloseReason.SERVER_ANNOUNCED, requests, 0, 0))
+    each = tally.requests_per_connection
+    assert (each.least, each.median, each.most) == (7, 1000, 1000)
+
+
+def test_heartbeats_are_counted_apart_from_everything() -> None:
+    tally = Tally()
+    tally.connection_opened(ConnectionOpened(1, "127.0.0.1:80", 0.01))
+    tally.finished(exchange(), Outcome(State.DELIVERED, "201"), answer(201), 0.010)
+    tally.heartbeat(1, 0.002)
+    tally.heartbeat(1, 0.002)
+    tally.connection_closed(ConnectionClosed(1, CloseReason.FINISHED, 1, 300, 200))
+    assert tally.heartbeats == 2
+    assert (tally.attempts, tally.reused, tally.requests_per_connection.most) == (1, 0, 1)
+    assert (tally.statuses, tally.latency.count, records(tally)) == ({201: 1}, 1, (1, 0, 0, 0))
+
+
+def test_what_reuse_has_saved_goes_by_the_median_of_the_full_handshakes() -> None:
+    tally = Tally()
+    for seconds, is_resumed in ((0.040, False), (0.001, True), (9.0, False), (0.040, False)):
+        tally.connection_opened(ConnectionOpened(1, "127.0.0.1:443", seconds, "TLSv1.3", is_resumed))
+    assert tally.estimated_seconds_saved == 0.0
+    tally.connection_closed(ConnectionClosed(1, CloseReason.FINISHED, 1001, 0, 0))
+    tally.connection_closed(ConnectionClosed(2, CloseReason.FINISHED, 1, 0, 0))
+    assert tally.estimated_seconds_saved == pytest.approx(1000 * 0.040, rel=1 / 256)
+
+
+def test_in_cleartext_every_dial_is_a_full_one() -> None:
+    tally = Tally()
+    tally.connection_opened(ConnectionOpened(1, "127.0.0.1:80", 0.010))
+    tally.connection_closed(ConnectionClosed(1, CloseReason.FINISHED, 11, 0, 0))
+    assert tally.estimated_seconds_saved == pytest.approx(0.1)
+    assert tally.tls_full == 0
+
+
+def test_without_a_full_handshake_nothing_is_known_of_what_was_saved() -> None:
+    tally = Tally()
+    tally.connection_opened(ConnectionOpened(1, "127.0.0.1:443", 0.010, "TLSv1.3", tls_resumed=True))
+    tally.connection_closed(ConnectionClosed(1, CloseReason.FINISHED, 11, 0, 0))
+    assert tally.estimated_seconds_saved == 0.0
+
+
 def test_connections_are_counted_by_protocol_and_requests_over_http_2_as_streams() -> None:
     tally = Tally()
     h2, http_1_1 = HttpVersion.HTTP_2, HttpVersion.HTTP_1_1

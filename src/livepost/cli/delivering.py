@@ -15,6 +15,7 @@ from uuid import UUID
 
 from livepost.cli import event_loop
 from livepost.cli.exit_code import ExitCode, exit_code
+from livepost.cli.handshake_limit import too_many_handshakes
 from livepost.cli.interrupts import Interrupts
 from livepost.cli.standing import Standing, quoted
 from livepost.cli.talk import print_data, say, say_error
@@ -52,6 +53,7 @@ class Session:
         inputs: Sequence[str] = (),
     ) -> None:
         self._show = show
+        self._max_handshakes_per_1000 = options.liveness.max_handshakes_per_1000
         progress = make_progress(_progress_mode(show), sys.stderr)
         self._delivery = Delivery(source, options, run_id=run_id, progress=progress)
         self._receipts = _open_receipts(show.receipts, inputs)
@@ -75,11 +77,12 @@ class Session:
             errors += _close(self._receipts)
             if sys.exception() is not None:
                 _close(self._run)
-        code = exit_code(result, stopped_by)
+        excess = too_many_handshakes(result.summary.connections, self._max_handshakes_per_1000)
+        code = exit_code(result, stopped_by, has_too_many_handshakes=excess is not None)
         if self._run is not None:
             errors += _attempt(lambda: self._end_run(result, stopped_by))
             errors += _close(self._run)
-        errors += _attempt(lambda: self._show_result(result))
+        errors += _attempt(lambda: self._show_result(result, excess))
         if not errors:
             return code
         say_error(errors[0])
@@ -92,8 +95,8 @@ class Session:
         self._run.flush()
         self._run.end(_how(result, stopped_by, self.standing), self.standing.as_dict())
 
-    def _show_result(self, result: Result) -> None:
-        """The summary, as data or to a person, and what ended the run early.  Raises OutputError."""
+    def _show_result(self, result: Result, excess: LivepostError | None) -> None:
+        """The summary, as data or to a person, and what went wrong with the run.  Raises OutputError."""
         standing = self.standing
         try:
             if self._show.json:
@@ -102,8 +105,11 @@ class Session:
                 say(result.summary.to_text(terminal_width()))
                 _say_troubles(result, standing)
         finally:
-            if result.error is not None:
-                say_error(result.error)
+            for warning in result.warnings:
+                say(f"livepost: {warning}")
+            for error in (result.error, excess):
+                if error is not None:
+                    say_error(error)
             if standing is not None and self._run is not None and self._run.was_resumed:
                 say(f"livepost: the whole run: {standing}")
             if standing is not None and _can_go_on(result, standing):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
+from livepost.rehearsal.fault_over_http2 import AS_EVER, OVER_HTTP2
 from livepost.rehearsal.faults import TRAITS, FaultKind
 
 _EXPLAINED: tuple[tuple[str, str], ...] = (
@@ -38,10 +39,7 @@ EXAMPLES = (
 def table_of_faults() -> str:
     """All kinds and options, for --help."""
     rows = [
-        (
-            f"{'NNN, as 503' if kind is FaultKind.STATUS else kind.value:24}"
-            f"{'yes' if traits.processed else 'no':4}{traits.does}"
-        )
+        (f"{_name(kind):24}{'yes' if traits.processed else 'no':4}{traits.does}")
         for kind, traits in TRAITS.items()
     ]
     options = [f"{option:26}  {does}" for option, does in _EXPLAINED]
@@ -54,11 +52,25 @@ def table_of_faults() -> str:
             "when and how:",
             *_wrapped(options),
             "",
+            "over HTTP/2 (--http2) some are not what they are over HTTP/1.1:",
+            *_wrapped(_over_http2()),
+            "",
             "Of several --fail, the first that applies wins.  GET /stats never fails.",
             "examples:",
             *(f"  --fail {example}" for example in EXAMPLES),
         )
     )
+
+
+def _over_http2() -> Iterator[str]:
+    for kind in TRAITS:
+        does = OVER_HTTP2.get(kind, "refused: a head is a whole frame")
+        if does != AS_EVER:
+            yield f"{_name(kind):24}    {does}"
+
+
+def _name(kind: FaultKind) -> str:
+    return "NNN, as 503" if kind is FaultKind.STATUS else kind.value
 
 
 def _wrapped(rows: Iterable[str]) -> list[str]:

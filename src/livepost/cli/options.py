@@ -9,6 +9,7 @@ from livepost.config import (
     DeliveryOptions,
     InputOptions,
     Limits,
+    LivenessOptions,
     RequestOptions,
     RouteOptions,
     ShowOptions,
@@ -21,14 +22,14 @@ from livepost.target import parse_target
 
 DELIVERY_GROUPS = (
     *(RequestOptions, OutcomeOptions, RetryOptions, PaceOptions, OrderOptions),
-    *(Limits, Timeouts, TlsOptions, RouteOptions),
+    *(Limits, Timeouts, LivenessOptions, TlsOptions, RouteOptions),
 )
 
 EXIT_CODES = """\
-exit codes: 0 all delivered; 1 some rejected or in doubt; 2 wrong usage; 3 target never
-reached; 4 the input is not the one the run began with; 75 stopped early, or output not
-written; 130 and 143 stopped by SIGINT and SIGTERM (the first lets what is in flight
-finish, the second stops at once)."""
+exit codes: 0 all delivered; 1 some rejected or in doubt, or too many handshakes; 2 wrong
+usage; 3 target never reached; 4 the input is not the one the run began with; 75 stopped
+early, or output not written; 130 and 143 stopped by SIGINT and SIGTERM (the first lets
+what is in flight finish, the second stops at once)."""
 
 
 def add_delivery_options(parser: Parser) -> None:
@@ -52,6 +53,7 @@ def delivery_options(given: argparse.Namespace) -> DeliveryOptions:
         request=collect(given, RequestOptions),
         limits=collect(given, Limits),
         timeouts=collect(given, Timeouts),
+        liveness=collect(given, LivenessOptions),
         tls=tls,
         route=collect(given, RouteOptions),
         input=collect(given, InputOptions),

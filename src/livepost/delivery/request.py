@@ -59,6 +59,23 @@ def make_request_head(options: DeliveryOptions, proxy: Target | None) -> Request
     )
 
 
+def make_keepalive_head(
+    options: DeliveryOptions, head: RequestHead, proxy: Target | None
+) -> RequestHead | None:
+    """The head of the safe request for `--keepalive-path`, with the fields of `head`; None without it."""
+    path = options.liveness.keepalive_path
+    if path is None:
+        return None
+    target = options.target
+    return RequestHead(
+        method=b"GET",
+        target=(path if proxy is None else f"{target.scheme}://{target.authority}{path}").encode("ascii"),
+        authority=head.authority,
+        scheme=head.scheme,
+        fields=tuple(field for field in head.fields if field[0].lower() != b"content-type"),
+    )
+
+
 def _lines(number: int, given: str) -> list[_Line]:
     """The header lines that one -H stands for."""
     if not given.startswith("@"):

@@ -125,3 +125,13 @@ class Deadlines:
             item.expire(now)
         elif item.deadline != NEVER:
             self._push(item, item.deadline)
+
+
+class Alarm:
+    """A deadline of its own: `ring(now)` is called when it has passed."""
+
+    __slots__ = ("deadline", "expire", "queued_at")
+
+    def __init__(self, ring: Callable[[float], None]) -> None:
+        self.deadline = self.queued_at = NEVER
+        self.expire = ring

@@ -1,7 +1,10 @@
 """Making connections: names to addresses, TCP, proxy, TLS, in that order.
 
 Addresses race each other (Happy Eyeballs, RFC 8305) only on the first dial: a losing attempt is a
-wasted handshake.  The winner is remembered and dialled directly from then on, until it fails.
+wasted handshake.  The winner is dialled directly from then on, until it fails, and as long as the name leads
+to it: the name is looked up at every dial.
+
+TLS sessions of connections that have answered are resumed (`tls_sessions`).
 """
 
 from __future__ import annotations
@@ -13,7 +16,8 @@ import os
 import re
 import socket
 import ssl
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from typing import Any
 
 import aiohappyeyeballs
@@ -25,6 +29,7 @@ from livepost.events import HttpVersion
 from livepost.net import tls
 from livepost.net.lookup import AddressInfo, look_up
 from livepost.net.proxy import open_tunnel
+from livepost.net.tls_sessions import TlsSessions
 from livepost.target import Target
 
 ATTEMPT_DELAY_SECONDS = 0.25
@@ -48,6 +53,16 @@ class Dialed:
     tls_version: str | None
     tls_resumed: bool
     http_version: HttpVersion = HttpVersion.HTTP_1_1
+    known_addresses: frozenset[str] = field(default=frozenset(), compare=False)
+    """All to which the name leads now, as `address` is; none if it was not looked up."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A connection that still has to become the target's own; see `Dialed`."""
+
+    socket: socket.socket
+    known_addresses: frozenset[str] = frozenset()
 
 
 class Dialer:
@@ -66,7 +81,9 @@ class Dialer:
         self._clock = clock
         is_forwarded = proxy is not None and not options.target.is_tls
         self._versions = _versions(options.route, is_forwarded=is_forwarded)
-        self._context = self._make_context()
+        self._context: ssl.SSLContext | None = None
+        self._sessions: TlsSessions | None = None
+        self._make_context()
         self._overrides = _parse_overrides(options.route.resolve)
         self._remembered: AddressInfo | None = None
         next_hop = proxy or options.target
@@ -80,20 +97,36 @@ class Dialer:
         """Offer nothing else from now on, whatever was asked for: the server wants it so."""
         if self._versions != _HTTP_1_1_ONLY:
             self._versions = _HTTP_1_1_ONLY
-            self._context = self._make_context()
+            self._make_context()
 
-    def _make_context(self) -> ssl.SSLContext | None:
-        return tls.make_context(self._tls_options, self._versions.offered) if self._target.is_tls else None
+    def keep_session(self, sock: ssl.SSLSocket) -> None:
+        """The first answer was read on this socket: another dial may resume its TLS session."""
+        if self._sessions is not None:
+            self._sessions.offer(sock)
+
+    def _make_context(self) -> None:
+        if self._target.is_tls:
+            self._context = tls.make_context(self._tls_options, self._versions.offered)
+            # Sessions are good only with the context that they were made with.
+            self._sessions = TlsSessions(self._context, time.time)
 
     async def dial(self) -> Dialed:
         started = self._clock()
-        sock = await self._connect()
-        address = _readable_address(sock)
+        opened = await self._connect()
+        address = _readable_address(opened.socket)
         # Before anything is awaited: another dial may find out that it has to be HTTP/1.1.
         versions = self._versions
-        if self._context is None:
-            return Dialed(sock, address, self._clock() - started, None, False, versions.unasked)
-        secure = await self._secure(sock, self._context)
+        if self._context is None or self._sessions is None:
+            return Dialed(
+                opened.socket,
+                address,
+                self._clock() - started,
+                None,
+                False,
+                versions.unasked,
+                opened.known_addresses,
+            )
+        secure = await self._secure(opened.socket, self._context, self._sessions)
         chosen = secure.selected_alpn_protocol()
         return Dialed(
             secure,
@@ -102,21 +135,25 @@ class Dialer:
             secure.version(),
             bool(secure.session_reused),
             versions.unasked if chosen is None else HttpVersion(chosen),
+            opened.known_addresses,
         )
 
-    async def _connect(self) -> socket.socket:
+    async def _connect_only(self) -> socket.socket:
+        return (await self._connect()).socket
+
+    async def _connect(self) -> _Opened:
         """A TCP or unix connection through which the target's own bytes can flow."""
         limit = asyncio.timeout(self._timeouts.connect_timeout)
         try:
             async with limit:
-                sock = await self._open()
+                opened = await self._open()
                 try:
                     if self._proxy is not None and self._target.is_tls:
-                        await open_tunnel(sock, self._proxy, self._target)
+                        await open_tunnel(opened.socket, self._proxy, self._target)
                 except BaseException:
-                    sock.close()
+                    opened.socket.close()
                     raise
-                return sock
+                return opened
         except OSError as error:
             # The kernel has a TimeoutError of its own.
             if limit.expired():
@@ -126,20 +163,29 @@ class Dialer:
                 ) from None
             raise self._explain(error) from None
 
-    async def _open(self) -> socket.socket:
+    async def _open(self) -> _Opened:
         loop = asyncio.get_running_loop()
         if self._unix_socket is not None:
-            return await _connect_to(loop, (socket.AF_UNIX, socket.SOCK_STREAM, 0, "", self._unix_socket))
-        if self._remembered is not None:
+            address = (socket.AF_UNIX, socket.SOCK_STREAM, 0, "", self._unix_socket)
+            return _Opened(await _connect_to(loop, address))
+        remembered = self._remembered
+        try:
+            addresses = await self._look_up()
+        except socket.gaierror as error:
+            if remembered is None or error.errno != socket.EAI_AGAIN:
+                raise
+            # The name server is away, and the server may well be there.
+            addresses = [remembered]
+        known = frozenset(_readable(where) for *_, where in addresses)
+        if remembered is not None and _readable(remembered[4]) in known:
             try:
-                return _configured(await _connect_to(loop, self._remembered))
+                return _Opened(_configured(await _connect_to(loop, remembered)), known)
             except OSError:
                 self._remembered = None
             except asyncio.CancelledError:
                 # Silence until the time is up is a failure, too.
                 self._remembered = None
                 raise
-        addresses = await self._look_up()
         sock = _configured(
             await aiohappyeyeballs.start_connection(
                 addresses, happy_eyeballs_delay=ATTEMPT_DELAY_SECONDS, interleave=1
@@ -148,7 +194,7 @@ class Dialer:
         with contextlib.suppress(OSError):
             # Who is gone already is not remembered; the first use of the socket will say so.
             self._remembered = (sock.family, sock.type, sock.proto, "", sock.getpeername())
-        return sock
+        return _Opened(sock, known)
 
     async def _look_up(self) -> list[Any]:
         names = self._overrides.get((self._host, self._port), (self._host,))
@@ -157,13 +203,21 @@ class Dialer:
             found += await look_up(name, self._port)
         return found
 
-    async def _secure(self, sock: socket.socket, context: ssl.SSLContext) -> ssl.SSLSocket:
+    async def _secure(
+        self, sock: socket.socket, context: ssl.SSLContext, sessions: TlsSessions
+    ) -> ssl.SSLSocket:
+        session = sessions.take()
         limit = asyncio.timeout(self._timeouts.tls_handshake_timeout)
         host = self._target.host
         try:
             async with limit:
-                return await tls.handshake(sock, context, host)
+                return await tls.handshake(sock, context, host, session)
         except OSError as error:
+            if session is not None:
+                # It may be to blame, and so may the others.
+                sessions.clear()
+                if not limit.expired():
+                    return await self._secure(await self._connect_only(), context, sessions)
             if limit.expired():
                 raise DialError(
                     f"the TLS handshake with {host} took longer than "
@@ -171,7 +225,7 @@ class Dialer:
                     "is something other than a TLS server listening there? "
                     "allow more with --tls-handshake-timeout",
                 ) from None
-            raise await tls.explain(error, host, self._tls_options, self._connect) from None
+            raise await tls.explain(error, host, self._tls_options, self._connect_only) from None
 
     def _explain(self, error: OSError) -> DialError:
         if isinstance(error, socket.gaierror):
@@ -255,8 +309,10 @@ def _readable_address(sock: socket.socket) -> str:
     except OSError:
         # The peer is gone already; the first use of the socket will say so.
         return "unknown"
-    if not isinstance(name, tuple):
-        return str(name)
+    return _readable(name) if isinstance(name, tuple) else str(name)
+
+
+def _readable(name: tuple[Any, ...]) -> str:
     host, port = name[:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 

@@ -3,8 +3,8 @@
 Each exchange has a deadline of its own: one that passes it is cancelled, and the connection with it only
 if nothing else is under way.
 
-After a pause the connection is asked whether it is still there (PING) before it is trusted with
-records: what is sent to one that is gone without a word would be in doubt, and there is room for many.
+Whether it is still there can be asked without asking for anything (PING): what is sent to one that is gone
+without a word would be in doubt, and there is room for many.
 """
 
 from __future__ import annotations
@@ -14,24 +14,18 @@ import ssl
 from collections.abc import Callable
 
 from livepost.events import CloseReason
-from livepost.net.connection import (
-    Connection,
-    ConnectionState,
-    Surroundings,
-    no_answer_within,
-    or_never,
-)
+from livepost.net.connection import TEST_SECONDS, Connection, ignore
+from livepost.net.connection_state import ConnectionState
 from livepost.net.deadlines import NEVER
 from livepost.net.poller import LEAVING
 from livepost.net.record_reader import RecordReader
+from livepost.net.surroundings import Surroundings
+from livepost.net.timed_link import no_answer_within, or_never
 from livepost.wire.machine import Event, Machine, Stage
-from livepost.wire.message import Exchange
+from livepost.wire.message import Exchange, Response
 
-# An unknown server is safe to use again below 4 s (most clients' choice): after that, ask first.
-TESTED_AFTER_SECONDS = 4.0
-# Servers bear few PINGs: gRPC's two in 5 minutes without data, others one in 30 s.
+# Servers bear few PINGs without requests between them: gRPC's two in 5 minutes, others one in 30 s.
 SECONDS_BETWEEN_PINGS = 30.0
-PING_TIMEOUT_SECONDS = 5.0
 
 _ENOUGH = 2**31
 """A capacity that asks for no other connection."""
@@ -39,7 +33,10 @@ _ENOUGH = 2**31
 _IDLE = ConnectionState.IDLE
 _TESTING = ConnectionState.TESTING
 _BUSY = ConnectionState.BUSY
+_DRAINING = ConnectionState.DRAINING
 _CLOSED = ConnectionState.CLOSED
+
+_TAKES_WORK = (_BUSY, _IDLE, _TESTING)
 
 
 class MultiplexedConnection(Connection):
@@ -49,7 +46,7 @@ class MultiplexedConnection(Connection):
     changes, which the server may do at any time.
     """
 
-    __slots__ = ("_idle_since", "_known_capacity", "_pinged_at", "_records", "_times_heads")
+    __slots__ = ("_known_capacity", "_pinged_after", "_pinged_at", "_records", "_times_heads")
 
     def __init__(
         self,
@@ -61,15 +58,26 @@ class MultiplexedConnection(Connection):
         on_hungry: Callable[[Connection], None],
         on_changed: Callable[[Connection], None],
         on_closed: Callable[[Connection, CloseReason], None],
+        on_answered: Callable[[Connection, Response | None, float], None] = ignore,
+        on_due: Callable[[Connection], None] = ignore,
     ) -> None:
         super().__init__(
-            number, sock, machine, shared, on_hungry=on_hungry, on_changed=on_changed, on_closed=on_closed
+            number,
+            sock,
+            machine,
+            shared,
+            on_hungry=on_hungry,
+            on_changed=on_changed,
+            on_closed=on_closed,
+            on_answered=on_answered,
+            on_due=on_due,
         )
         self._records = RecordReader(self._read) if isinstance(sock, ssl.SSLSocket) else None
         self._read = self._records or self._read
         self._known_capacity = machine.capacity
-        self._idle_since = shared.clock()
         self._pinged_at = -NEVER
+        self._pinged_after = -1
+        """How many requests had been sent then."""
         self._times_heads = shared.timeouts.response_header_timeout is not None
 
     @property
@@ -78,10 +86,10 @@ class MultiplexedConnection(Connection):
 
     @property
     def spare(self) -> int:
-        if self.state is _CLOSED:
+        if self.state not in _TAKES_WORK:
             return 0
         room = self._machine.room
-        return room if self.requests + room <= self.requests_limit else min(room, self.left)
+        return room if self.requests + room <= self.hand_over.requests_limit else min(room, self.left)
 
     @property
     def capacity(self) -> int:
@@ -98,13 +106,12 @@ class MultiplexedConnection(Connection):
     def has_outlived_limit(self) -> bool:
         # No more than that are ever sent, and with the last of them the server says that it was the last.
         machine = self._machine
-        return self.requests >= self.requests_limit and machine.closing is None and not machine.open_exchanges
+        limit = self.hand_over.requests_limit
+        return self.requests >= limit and machine.closing is None and not machine.open_exchanges
 
     def expire(self, now: float) -> None:
         machine = self._machine
-        if self.state is _TESTING:
-            self._end(CloseReason.TIMEOUT, "no answer to a PING", orderly=False)
-        elif machine.open_exchanges or self.has_answered or machine.capacity:
+        if machine.open_exchanges or self.has_answered or machine.capacity:
             super().expire(now)
         else:
             # It was never given room for a single exchange.
@@ -152,9 +159,10 @@ class MultiplexedConnection(Connection):
     def _has_become_ready(self, now: float, *, had_room: bool) -> bool:
         """What kept it from being given work may be over now."""
         machine = self._machine
-        if self.state is _TESTING and not machine.ping_open:
-            self._deadlines.set(self, now + or_never(self._shared.timeouts.idle_conn_timeout))
+        if self.state is _TESTING and self._probe is None and not machine.ping_open:
+            self._deadlines.set(self, NEVER)
             self._enter(_BUSY)
+            self._on_answered(self, None, self._pinged_at - self.idle_since)
         elif self.state is _IDLE and machine.room and not had_room:
             self._enter(_BUSY)
         return self.state is _BUSY and self._unsent is None
@@ -162,9 +170,13 @@ class MultiplexedConnection(Connection):
     def _go_on(self, now: float) -> None:
         machine = self._machine
         # A frame that the peer is owed waits for the next request, but not if there may be none.
-        if not self._flush(now) or machine.closing is None or machine.open_exchanges:
+        if not self._flush(now) or machine.open_exchanges:
             return
         reason = machine.closing
+        if reason is None:
+            if self.state is _DRAINING:
+                self._end(CloseReason.TOO_OLD, "", orderly=False)
+            return
         if reason is CloseReason.SERVER_ANNOUNCED and self.state is not _BUSY:
             reason = CloseReason.SERVER_IDLE
         self._end(reason, "", orderly=False)
@@ -174,8 +186,6 @@ class MultiplexedConnection(Connection):
         capacity = self.capacity
         if capacity != self._known_capacity:
             self._known_capacity = capacity
-            if capacity and self.requests_limit != NEVER:
-                self.worn_at = self._worn_with(int(self.requests_limit))
             self._on_changed(self)
 
     def carry(self, exchanges: list[Exchange], now: float) -> None:
@@ -184,7 +194,7 @@ class MultiplexedConnection(Connection):
             return
         before = requests = self.requests
         number = self.number
-        limit = self.requests_limit
+        limit = self.hand_over.requests_limit
         send = machine.send
         while exchanges and machine.room and requests < limit:
             exchange = exchanges.pop()
@@ -216,29 +226,25 @@ class MultiplexedConnection(Connection):
             self._deadlines.set(self, when)
 
     def wake(self, now: float) -> bool:
-        if self.state is _BUSY or self.state is _TESTING:
-            return self.state is _BUSY
-        if self.state is _IDLE and self._needs_test(now):
-            self._enter(_TESTING)
-            self._pinged_at = now
-            self._machine.ping()
-            self._deadlines.set(self, now + PING_TIMEOUT_SECONDS)
-            self._flush(now)
-            return False
-        self._enter(_BUSY)
-        return True
+        return self.state is _BUSY or super().wake(now)
 
-    def _needs_test(self, now: float) -> bool:
-        return (
-            now - self._idle_since > TESTED_AFTER_SECONDS and now - self._pinged_at >= SECONDS_BETWEEN_PINGS
-        )
+    def can_ping(self, now: float) -> bool:
+        return self.requests > self._pinged_after or now - self._pinged_at >= SECONDS_BETWEEN_PINGS
+
+    def ping(self, now: float) -> None:
+        """Ask whether the server is there; nothing else is taken until then."""
+        self._enter(_TESTING)
+        self._pinged_at = now
+        self._pinged_after = self.requests
+        self._machine.ping()
+        self._deadlines.set(self, now + TEST_SECONDS)
+        self._flush(now)
 
     def _wait_for_work(self, now: float) -> None:
         """There is none for this connection now."""
         if not self._flush(now):
             return
         if not self._machine.open_exchanges:
-            self._idle_since = now
             self._become_idle(now)
         else:
             self._on_hungry(self)

@@ -13,9 +13,9 @@ Over HTTP/2 one connection carries many exchanges, so what is limited is how man
 time: another connection is dialled only when the streams of those alive are too few.  Until the server
 has said how many it takes, they are taken to be enough.
 
-A server that ends each connection after so many requests (nginx: 1,000) is found out when it does so
-twice after the same number (`RequestsLimit`).  From then on the replacement is dialled before that;
-meanwhile the old connection goes on, and is not counted.
+What a server allows its connections, how long a pause, how many requests and what age, is learned and kept to
+(`keeper`).  The replacement of a connection is dialled before it has to go; meanwhile the old one goes on,
+and is not counted.
 
 A connection that ends without a whole answer is as good as a dial that failed: otherwise a server
 that closes whatever it accepts, or speaks another protocol, would have every exchange spent on it,
@@ -32,33 +32,37 @@ time.  One that wants HTTP/1.1 is offered nothing else from then on.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable
-from typing import Protocol
 
 from livepost.config import Limits
 from livepost.errors import DialError
 from livepost.events import CloseReason, ConnectionOpened, HttpVersion
-from livepost.net.connection import Connection, ConnectionState, Surroundings
+from livepost.net.connection import Connection
+from livepost.net.connection_state import ConnectionState
 from livepost.net.deadlines import TimerHandle
 from livepost.net.dial import Dialed
+from livepost.net.dialing import Dialing
+from livepost.net.keeper import Keeper
+from livepost.net.knowledge import Knowledge
 from livepost.net.multiplexed import MultiplexedConnection
-from livepost.net.requests_limit import RequestsLimit
+from livepost.net.surroundings import Surroundings
 from livepost.wire.machine import Machine
+from livepost.wire.message import Response
 
 # Nothing is wrong with a server whose connection ends so, or that was seen to elsewhere.
 _SAYS_NOTHING = frozenset(
     (
         *(CloseReason.FINISHED, CloseReason.STOPPED, CloseReason.IDLE_TIMEOUT, CloseReason.IDLE_LIMIT),
+        *(CloseReason.EXPIRED, CloseReason.TOO_OLD, CloseReason.SUSPENDED, CloseReason.ADDRESS_GONE),
         *(CloseReason.HTTP_1_1_REQUIRED, CloseReason.ENHANCE_YOUR_CALM, CloseReason.LIMIT_REACHED),
     )
 )
 
-# With GOAWAY, which an error may have followed.
-_ANNOUNCED = frozenset((CloseReason.SERVER_ANNOUNCED, CloseReason.SERVER_ERROR))
-
 _CALM = DialError("the server asks for calm", "lower --connections or --rate")
 
 _IDLE = ConnectionState.IDLE
+_TESTING = ConnectionState.TESTING
 
 # One in so many connections may be replaced at a time.
 _REPLACED_AT_ONCE = 8
@@ -66,16 +70,6 @@ _REPLACED_AT_ONCE = 8
 _PROVING_SECONDS = 0.1
 
 _LONGEST_PAUSE_SECONDS = 5.0
-
-
-class Dialing(Protocol):
-    """What makes connections (`net.dial.Dialer`)."""
-
-    async def dial(self) -> Dialed:
-        """Make one connection, or raise DialError."""
-
-    def speak_http_1_1(self) -> None:
-        """Offer no other version from now on."""
 
 
 class Pool:
@@ -86,7 +80,7 @@ class Pool:
     `redial_delay(error, failures_in_a_row)` says how many seconds to wait after a failed dial, or
     None to give up; then `on_unreachable(error)` is called.  Nobody gives up while a connection
     is alive: None then means to dial again after 5 s.  `on_crash(error)` is called with whatever
-    else a dial raises.
+    else a dial raises.  `knowledge` is what is known of the server; by default nothing.
     """
 
     def __init__(
@@ -101,6 +95,7 @@ class Pool:
         redial_delay: Callable[[DialError, int], float | None],
         on_unreachable: Callable[[DialError], None],
         on_crash: Callable[[Exception], None],
+        knowledge: Knowledge | None = None,
     ) -> None:
         self._dialer = dialer
         self._make_machine = make_machine
@@ -119,7 +114,15 @@ class Pool:
             self._idle_limit = min(self._idle_limit, limits.max_idle_conns)
         self._leaving: set[int] = set()
         """Connections that are going to end, and of which that was noted."""
-        self._requests_limit = RequestsLimit()
+        self._keeper = Keeper(
+            knowledge or Knowledge(),
+            shared,
+            self._alive,
+            self._hungry,
+            most_at_a_time=limits.max_conns_per_host,
+            expects_more=expects_more,
+            on_worn=self._dial_if_needed,
+        )
         self._carried_by_each = 1
         """How many exchanges a connection carries at a time, as far as is known."""
         self._calls_for_calm = 0
@@ -149,18 +152,26 @@ class Pool:
     def wake(self) -> None:
         """Work may have arrived: let idle connections take it, and dial more if they are too few."""
         self._is_offering = True
+        if self._hungry and self._shared.work.waiting:
+            self._keeper.close_if_slept()
         numbers = list(self._hungry)
         now = self._shared.clock()
-        while numbers and (waiting := self._shared.work.waiting):
+        # What is being tested will take its share.
+        tested = sum(other.spare for other in self._alive.values() if other.state is _TESTING)
+        while numbers and (waiting := self._shared.work.waiting - tested) > 0:
             offered = []
             while numbers and waiting > 0:
                 connection = self._hungry.get(numbers.pop())
                 if connection is None or not connection.spare:
                     continue
                 del self._hungry[connection.number]
-                if connection.wake(now):
+                is_idle = connection.state is _IDLE
+                if self._keeper.wake(connection, now) if is_idle else connection.wake(now):
                     offered.append(connection)
                     waiting -= connection.room
+                elif connection.state is _TESTING:
+                    tested += connection.spare
+                    waiting -= connection.spare
             self._shared.poller.offer(offered)
         self._is_offering = False
         self._dial_if_needed()
@@ -173,6 +184,7 @@ class Pool:
             task.cancel()
         for connection in list(self._alive.values()):
             connection.close(reason)
+        self._keeper.close_observed(reason)
 
     async def wait_closed(self) -> None:
         """Until the dials that `close` cancelled have cleaned up; then nothing is left open."""
@@ -251,8 +263,10 @@ class Pool:
             on_hungry=self._connection_hungry,
             on_changed=self._connection_changed,
             on_closed=self._connection_closed,
+            on_answered=self._connection_answered,
+            on_due=self._keeper.beat,
         )
-        connection.limit_requests(self._requests_limit.known)
+        self._keeper.took(connection, dialed)
         self._note_capacity(connection)
         self._alive[connection.number] = connection
         connection.wake(self._shared.clock())
@@ -308,21 +322,28 @@ class Pool:
         hungry.pop(connection.number, None)
         hungry[connection.number] = connection
         if len(hungry) > self._idle_limit and connection.state is _IDLE:
-            # Over HTTP/2, one that carries something may be hungry, too.
-            idle = sum(other.state is _IDLE for other in hungry.values())
-            if idle > self._idle_limit:
+            # Over HTTP/2, one that carries something may be hungry, too; and a worn one is replaced already.
+            idle = sum(other.state is _IDLE and not other.is_worn for other in hungry.values())
+            if idle > self._idle_limit or not self._idle_limit:
                 connection.close(CloseReason.IDLE_LIMIT)
+        if connection.state is _IDLE:
+            self._keeper.rests(connection)
+
+    def _connection_answered(
+        self, connection: Connection, response: Response | None, idle_seconds: float
+    ) -> None:
+        if not connection.has_answered and isinstance(connection.socket, ssl.SSLSocket):
+            self._dialer.keep_session(connection.socket)
+        self._keeper.answered(connection, response, idle_seconds)
 
     def _connection_changed(self, connection: Connection) -> None:
         """It can carry more, or less, than before, or not for long."""
         if connection.closing is not None:
             self._note_leaving(connection, connection.closing)
         elif connection.has_outlived_limit:
-            if self._requests_limit.is_ours:
-                connection.close(CloseReason.LIMIT_REACHED)
-                return
-            self._requests_limit.forget()
-            self._limit_requests()
+            self._keeper.outlived_limit(connection)
+        elif connection.capacity:
+            self._keeper.plan(connection)
         self._note_capacity(connection)
         self._dial_if_needed()
 
@@ -344,16 +365,13 @@ class Pool:
         if reason is CloseReason.HTTP_1_1_REQUIRED:
             self._dialer.speak_http_1_1()
             self._carried_by_each = 1
-        elif reason is CloseReason.SERVER_ANNOUNCED and self._requests_limit.learn(
-            connection.requests_served
-        ):
-            self._limit_requests()
-
-    def _limit_requests(self) -> None:
-        for connection in self._alive.values():
-            connection.limit_requests(self._requests_limit.known)
+        self._keeper.leaves(connection, reason)
 
     def _connection_closed(self, connection: Connection, reason: CloseReason) -> None:
+        was_observed = self._keeper.ended(connection, reason)
+        if was_observed:
+            self._leaving.discard(connection.number)
+            return
         del self._alive[connection.number]
         self._hungry.pop(connection.number, None)
         if not self._is_closed:
@@ -361,10 +379,6 @@ class Pool:
         self._leaving.discard(connection.number)
         if self._is_closed:
             return
-        if reason in _ANNOUNCED and connection.lost:
-            answered = connection.requests_served - connection.lost
-            if self._requests_limit.let_down(answered):
-                self._limit_requests()
         if connection.has_answered:
             # With the last one that was of use a new reckoning begins: a server that refused more
             # connections for an hour and then starts again is waited for as any other.
@@ -379,4 +393,7 @@ class Pool:
                 )
             )
             return
+        if connection.ended_from is _TESTING and self._hungry:
+            # Others may be there still; not from here, in the middle of a round.
+            self._loop.call_soon(self.wake)
         self._dial_if_needed()

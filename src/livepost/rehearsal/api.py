@@ -15,6 +15,7 @@ from livepost.rehearsal.stats import Tally
 API_PATH = b"/api"
 STATS_PATH = b"/stats"
 
+Answer = Callable[[RequestSeen], Reply]
 Respond = Callable[[RequestSeen], Reply | None]
 OnRequest = Callable[[RequestSeen], None]
 
@@ -83,6 +84,14 @@ class PracticeApi:
             tally.requests,
             tally.handshakes,
         )
+        stats += b', "full": %d, "resumed": %d, "protocols": {"http/1.1": %d, "h2": %d}' % (
+            tally.handshakes - tally.resumed,
+            tally.resumed,
+            tally.connections - tally.http2,
+            tally.http2,
+        )
+        ended = {reason.value: count for reason, count in tally.ended.items()}
+        stats += b', "ended": %s' % msgspec.json.encode(ended)
         if self._ledger is not None:
             counts = self._ledger.counts
             stats += b', "processed": %d, "duplicates": %d, "replayed": %d, "faults": %s' % (

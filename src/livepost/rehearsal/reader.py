@@ -11,12 +11,10 @@ from collections.abc import Callable
 
 import httptools
 
+from livepost.rehearsal.limits import MAX_BODY_BYTES, MAX_HEAD_BYTES
 from livepost.rehearsal.reply import After, Reply, error_reply
 from livepost.rehearsal.request import RequestSeen
 from livepost.wire.message import Fields
-
-MAX_HEAD_BYTES = 64 * 1024
-MAX_BODY_BYTES = 64 * 1024 * 1024
 
 
 class _Refused(Exception):

@@ -1,4 +1,4 @@
-"""The practice server: an HTTP/1.1 server that counts what reaches it.
+"""The practice server: a server that counts what reaches it.
 
 For practising, for demonstrations and for tests.  It answers `/api` as a plain REST API would and
 knows, from its own side of the wire, how many connections and TLS handshakes that took.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib.util
 import itertools
 import socket
 import ssl
@@ -17,20 +18,26 @@ from types import TracebackType
 
 from livepost.errors import ConfigurationError
 from livepost.rehearsal.api import OnRequest, PracticeApi, Respond
-from livepost.rehearsal.connection import Connection, ServerLimits
-from livepost.rehearsal.fault_connection import FaultyConnection
+from livepost.rehearsal.connection import Connection
+from livepost.rehearsal.endpoint import Endpoint
 from livepost.rehearsal.fault_plan import Faults, FaultScript
 from livepost.rehearsal.idempotency import FirstAnswers
+from livepost.rehearsal.latency import Latency
 from livepost.rehearsal.ledger import Counts, Ledger, WriteEntry
+from livepost.rehearsal.limits import ServerLimits
 from livepost.rehearsal.listener import Listener, listen, listen_on_path
 from livepost.rehearsal.misconduct import Misconduct
+from livepost.rehearsal.paced_connection import PacedConnection
 from livepost.rehearsal.processing import Processor
+from livepost.rehearsal.protocol_choice import ProtocolChoice
 from livepost.rehearsal.stats import ServerStats, Tally
+from livepost.rehearsal.visit import Visit
 
 TLS_HANDSHAKE_SECONDS = 10.0
 TLS_SHUTDOWN_SECONDS = 1.0
 
 _ANY_ADDRESS = ("", "0.0.0.0", "::")
+_NO_LIMITS = ServerLimits()
 
 
 class PracticeServer:
@@ -46,6 +53,11 @@ class PracticeServer:
     `append` of a list).  `idempotent`: a repeated Idempotency-Key is answered with its first answer.
     Any of the three makes the server slower, because it keeps account; `counts` are its figures.
 
+    `http2`: it speaks HTTP/2 too, over TLS with those whose ALPN `ssl_context` agrees on "h2" with, in
+    clear text with those who begin with it.  Needs the package h2; raises ConfigurationError without.
+    `latency` is how long each answer takes.  `handshake_seconds` is how long a TCP handshake seems to
+    take, and a TLS handshake as long again: a new connection is left alone for that time.
+
     `start` raises ConfigurationError if it cannot listen there.
     """
 
@@ -56,13 +68,18 @@ class PracticeServer:
         *,
         ssl_context: ssl.SSLContext | None = None,
         unix_socket: str | None = None,
-        limits: ServerLimits = ServerLimits(),
+        limits: ServerLimits = _NO_LIMITS,
         on_request: OnRequest | None = None,
         respond: Respond | None = None,
         faults: Faults | None = None,
         log: WriteEntry | None = None,
         idempotent: bool = False,
+        http2: bool = False,
+        latency: Latency | None = None,
+        handshake_seconds: float = 0.0,
     ) -> None:
+        if http2:
+            require_http2()
         if not 0 <= port <= 65535:
             raise ConfigurationError(f"port is {port}", "it must be 0 to 65535")
         self._host = host
@@ -70,6 +87,9 @@ class PracticeServer:
         self._ssl_context = ssl_context
         self._unix_socket = unix_socket
         self._limits = limits
+        self._http2 = http2
+        self._latency = latency
+        self._handshake_seconds = handshake_seconds
         self._tally = Tally()
         keeps_account = faults is not None or log is not None or idempotent
         self._ledger = Ledger(log) if keeps_account else None
@@ -82,11 +102,12 @@ class PracticeServer:
         if self._ledger is not None:
             self._misconduct = Misconduct(
                 self.api,
-                self._tally,
                 limits,
                 faults=FaultScript() if faults is None else faults,
                 ledger=self._ledger,
                 processor=Processor(self.api, FirstAnswers() if idempotent else None),
+                latency=latency,
+                http2=http2,
             )
 
     @property
@@ -170,46 +191,81 @@ class PracticeServer:
             loop.close()
 
     def _accept(self, sock: socket.socket) -> None:
-        number = next(self._numbers)
+        visit = Visit(next(self._numbers), self._tally)
         if self._misconduct is None:
-            connection = Connection(number, self.api.answer, self._tally, self._limits)
-            self._spawn(self._carry(connection, sock, self._ssl_context))
+            self._spawn(self._carry(self._endpoint(visit), sock, self._ssl_context))
         else:
-            self._spawn(self._carry_faulty(self._misconduct, self._misconduct.connect(number), sock))
+            self._spawn(self._carry_faulty(self._misconduct, self._misconduct.connect(visit), sock))
+
+    def _endpoint(self, visit: Visit) -> Endpoint:
+        if not self._http2:
+            return self._http1_endpoint(visit)
+        return ProtocolChoice(
+            visit,
+            self._limits,
+            make_http1=lambda: self._http1_endpoint(visit),
+            make_http2=lambda: self._http2_endpoint(visit),
+        )
+
+    def _http1_endpoint(self, visit: Visit) -> Connection:
+        if self._latency is None:
+            return Connection(visit, self.api.answer, self._limits)
+        return PacedConnection(visit, self.api.answer, self._limits, self._latency)
+
+    def _http2_endpoint(self, visit: Visit) -> Endpoint:
+        from livepost.rehearsal.http2_connection import Http2Connection  # only with the package h2
+
+        return Http2Connection(visit, self.api.answer, self._limits, self._latency)
 
     def _spawn(self, carrying: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(carrying)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _carry_faulty(
-        self, misconduct: Misconduct, connection: FaultyConnection, sock: socket.socket
-    ) -> None:
+    async def _carry_faulty(self, misconduct: Misconduct, endpoint: Endpoint, sock: socket.socket) -> None:
         try:
-            await self._carry(connection, sock, None if connection.ends_at_once else self._ssl_context)
+            await self._carry(endpoint, sock, None if endpoint.ends_at_once else self._ssl_context)
         finally:
-            misconduct.forget(connection)
+            misconduct.forget(endpoint)
 
-    async def _carry(self, connection: Connection, sock: socket.socket, tls: ssl.SSLContext | None) -> None:
+    async def _carry(self, endpoint: Endpoint, sock: socket.socket, tls: ssl.SSLContext | None) -> None:
         """See one connection from its accept to its end."""
         try:
+            if self._handshake_seconds:
+                await self._wait_for_handshake(sock, tls)
             await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: connection,
+                lambda: endpoint,
                 sock,
                 ssl=tls,
                 ssl_handshake_timeout=TLS_HANDSHAKE_SECONDS if tls else None,
                 ssl_shutdown_timeout=TLS_SHUTDOWN_SECONDS if tls else None,
             )
         except OSError:
-            connection.give_up()  # no TLS handshake came about, which the counts show
+            endpoint.give_up()  # no TLS handshake came about, which the counts show
             return
         except asyncio.CancelledError:
-            connection.give_up()
+            endpoint.give_up()
             raise
         try:
-            await connection.closed.wait()
+            await endpoint.closed.wait()
         finally:
-            await connection.abort()
+            await endpoint.abort()
+
+    async def _wait_for_handshake(self, sock: socket.socket, tls: ssl.SSLContext | None) -> None:
+        try:
+            await asyncio.sleep(self._handshake_seconds * (1 if tls is None else 2))
+        except asyncio.CancelledError:
+            sock.close()
+            raise
+
+
+def require_http2() -> None:
+    """Raises ConfigurationError if the practice server cannot speak HTTP/2 here."""
+    if importlib.util.find_spec("h2") is None:
+        raise ConfigurationError(
+            "the practice server speaks HTTP/2 with the package h2, which is not installed",
+            "pip install 'livepost[rehearsal]'",
+        )
 
 
 async def serve(

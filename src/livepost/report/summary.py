@@ -31,6 +31,15 @@ class Records:
 
 
 @dataclass(frozen=True, slots=True)
+class RequestsEach:
+    """Requests for records that a connection carried, over all connections; 0 if there was none."""
+
+    min: int
+    median: int
+    max: int
+
+
+@dataclass(frozen=True, slots=True)
 class Connections:
     """What the connections cost, and why they ended."""
 
@@ -48,6 +57,12 @@ class Connections:
     """By `CloseReason`, most frequent first."""
     handshakes_per_1000: float
     """Connections opened per 1000 records that were sent; 0.0 if none was."""
+    requests_per_connection: RequestsEach
+    heartbeats: int
+    """Requests for no record, answered, which kept connections live; not among attempts and statuses."""
+    estimated_seconds_saved: float
+    """What the `reused` attempts would have spent in dialling: `reused` times the median dial with a full
+    handshake.  A sum over all of them, as if one had waited after the other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +162,12 @@ class Summary:
         if self.attempts:
             requests = counted(self.attempts / opened, "request")
             items.append(f"{requests} each" if opened > 1 else requests)
+        each = self.connections.requests_per_connection
+        if each.min != each.max:
+            items.append(f"{each.min:,} to {each.max:,}")
+            items.append(f"median {each.median:,}")
+        if self.connections.heartbeats:
+            items.append(counted(self.connections.heartbeats, "heartbeat"))
         return items
 
     def _handshake_items(self) -> list[str]:
@@ -156,6 +177,8 @@ class Summary:
             items.append(f"{decimal(connections.handshakes_per_1000)} per 1,000 records")
         if connections.tls_full or connections.tls_resumed:
             items += [f"{connections.tls_full:,} full TLS", f"{connections.tls_resumed:,} resumed"]
+        if connections.estimated_seconds_saved:
+            items.append(f"about {duration(connections.estimated_seconds_saved)} saved")
         return items
 
 
@@ -181,6 +204,7 @@ def summarize(tally: Tally, *, read: int, seconds: float) -> Summary:
         )
     sent = tally.records_delivered + tally.records_in_doubt + tally.records_refused
     latency = tally.latency
+    each = tally.requests_per_connection
     return Summary(
         records=records,
         attempts=tally.attempts,
@@ -194,6 +218,9 @@ def summarize(tally: Tally, *, read: int, seconds: float) -> Summary:
             reused=tally.reused,
             closed={reason.value: number for reason, number in tally.closed.most_common()},
             handshakes_per_1000=_significant(1000 * tally.opened / sent) if sent else 0.0,
+            requests_per_connection=RequestsEach(min=each.least, median=each.median, max=each.most),
+            heartbeats=tally.heartbeats,
+            estimated_seconds_saved=_significant(tally.estimated_seconds_saved),
         ),
         latency_ms=Latency(
             p50=round(latency.percentile(50), 3),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from livepost.events import CloseReason, ConnectionClosed, ConnectionOpened, HttpVersion
 from livepost.model import Outcome, Record, Rejection, State
 from livepost.report.latency import LatencyHistogram
+from livepost.report.requests_per_connection import RequestsPerConnection
 from livepost.wire.message import Exchange, Response
 
 # Looking a member up in its enum costs as much as counting it (Python 3.11).
@@ -68,6 +69,12 @@ class Tally:
         self.tls_resumed = 0
         self.protocols: Counter[HttpVersion] = Counter()
         """Connections opened, by what is spoken on them."""
+        self.requests_per_connection = RequestsPerConnection()
+        """Over the connections that are closed."""
+        self.heartbeats = 0
+        """Safe requests, for no record, that were answered on connections otherwise idle.  Nothing else
+        counts them, but their bytes are among all bytes."""
+        self._full_dials = LatencyHistogram()
         self.streams = 0
         """Requests that were streams of an HTTP/2 connection; those of a connection are known once it is
         closed."""
@@ -87,6 +94,18 @@ class Tally:
         self._fold()
         return self._latency
 
+    @property
+    def estimated_seconds_saved(self) -> float:
+        """What the requests on connections that had carried one before would have spent in dialling.
+
+        That is `reused` times the median of the dials of this run that ended in a full handshake: those of
+        TLS that resumed no session, or all in cleartext.  A dial is measured from name look-up until the
+        connection could carry a request (`ConnectionOpened.seconds`).  The median, so that one lost packet
+        does not inflate the estimate.  It is a sum over all requests as if they had waited one after the
+        other: n connections at a time would have waited about one nth of it.  0.0 if no dial was full.
+        """
+        return self.reused * self._full_dials.percentile(50) / 1e3
+
     def _fold(self) -> None:
         self._latency.record(self._recent_seconds)
         self._recent_seconds.clear()
@@ -103,14 +122,15 @@ class Tally:
     def connection_opened(self, event: ConnectionOpened) -> None:
         self.opened += 1
         self.protocols[event.http_version] += 1
-        if event.tls_version is not None:
-            if event.tls_resumed:
-                self.tls_resumed += 1
-            else:
-                self.tls_full += 1
+        if event.tls_resumed:
+            self.tls_resumed += 1
+        else:
+            self._full_dials.record((event.seconds,))
+            self.tls_full += event.tls_version is not None
 
     def connection_closed(self, event: ConnectionClosed) -> None:
         self.closed[event.reason] += 1
+        self.requests_per_connection.record(event.requests)
         self.reused += max(0, event.requests - 1)
         if event.http_version is HttpVersion.HTTP_2:
             self.streams += event.requests
@@ -119,6 +139,9 @@ class Tally:
 
     def dial_failed(self, reason: str) -> None:
         self.failed_dials[reason] += 1
+
+    def heartbeat(self, number: int, seconds: float) -> None:
+        self.heartbeats += 1
 
     def finished(
         self, exchange: Exchange, outcome: Outcome, response: Response | None, seconds: float

@@ -1,0 +1,135 @@
+"""After how long a server closes an idle connection, as far as what was seen tells.
+
+A close tells the limit: the idle time at the server's FIN, rounded down to 0.1 s, the shortest of the last
+few.  A life tells what the limit is not: a connection was idle for longer and answered, or was not closed.
+
+A server that restarts, or sheds connections, closes idle ones, too.  That is told apart in two ways:
+
+- Connections that are closed at the same time after clearly different idle times, or together with busy ones,
+  were not closed for being idle.  (Those that became idle together are closed together: one observation.)
+- A close is dismissed when later a connection lives clearly longer.  The more often it was seen, the more
+  such lives it takes (the square), so that one of several servers with a shorter limit is not forgotten.
+
+Times of servers that look at their connections once a second vary by that much: "clearly" is more than a
+fifth, and more than that second where connections are closed together.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable
+
+_CLEARLY_LONGER = 1.2
+_SLACK_SECONDS = 0.2
+_SAME = 0.1
+_TOGETHER_SECONDS = 1.0
+_SWEEP_SECONDS = 1.0
+_REMEMBERED_CLOSES = 8
+_STEPS_PER_SECOND = 10
+
+
+class _Close:
+    """One moment at which idle connections were closed."""
+
+    __slots__ = ("idle_seconds", "longer_lives")
+
+    def __init__(self, idle_seconds: float) -> None:
+        self.idle_seconds = idle_seconds
+        self.longer_lives = 0
+
+
+class IdleEvidence:
+    """Reckons the limit from closes and lives; `now` is of a clock that never goes back."""
+
+    __slots__ = (
+        *("_broke_at", "_closed_at", "_closes", "_latest", "_longest_together"),
+        *("limit", "times_seen"),
+    )
+
+    def __init__(self) -> None:
+        self.limit: float | None = None
+        """Seconds, from the closes that stand; None if there are none."""
+        self.times_seen = 0
+        """At how many moments `limit` was seen, about."""
+        self._closes: deque[_Close] = deque(maxlen=_REMEMBERED_CLOSES)
+        self._latest: _Close | None = None
+        """That of the last moment; None if it turned out that idleness was not the cause."""
+        self._closed_at = -math.inf
+        self._longest_together = 0.0
+        self._broke_at = -math.inf
+
+    def closed(self, idle_seconds: float, now: float) -> None:
+        """The server has closed a connection that was idle for so long."""
+        is_together = now - self._closed_at <= _TOGETHER_SECONDS
+        self._closed_at = now
+        self._mark_shorter(idle_seconds, besides=self._latest if is_together else None)
+        if is_together:
+            self._add_to_latest(idle_seconds)
+        else:
+            self._longest_together = idle_seconds
+            self._latest = None
+            if now - self._broke_at > _TOGETHER_SECONDS:
+                self._latest = _Close(idle_seconds)
+                self._closes.append(self._latest)
+        self._reckon()
+
+    def broke(self, now: float) -> None:
+        """The server has closed or reset a busy connection.
+
+        So others that it closed at this time were not closed for being idle, either.
+        """
+        self._broke_at = now
+        if now - self._closed_at <= _TOGETHER_SECONDS:
+            self._drop_latest()
+            self._reckon()
+
+    def lived(self, idle_seconds: float) -> None:
+        """A connection was idle for so long and was not closed."""
+        self._mark_shorter(idle_seconds)
+        self._reckon()
+
+    def has_shorter(self, idle_seconds: float) -> bool:
+        """Whether `lived` with this would say anything."""
+        return any(idle_seconds > close.idle_seconds for close in self._closes)
+
+    def _add_to_latest(self, idle_seconds: float) -> None:
+        if self._latest is None:
+            return
+        self._longest_together = max(self._longest_together, idle_seconds)
+        self._latest.idle_seconds = min(self._latest.idle_seconds, idle_seconds)
+        if is_clearly_longer(self._longest_together, self._latest.idle_seconds, _SWEEP_SECONDS):
+            self._drop_latest()
+
+    def _drop_latest(self) -> None:
+        if self._latest is not None:
+            self._closes.remove(self._latest)
+            self._latest = None
+
+    def _mark_shorter(self, idle_seconds: float, besides: _Close | None = None) -> None:
+        for close in self._closes:
+            if close is not besides and is_clearly_longer(idle_seconds, close.idle_seconds):
+                close.longer_lives += 1
+
+    def _reckon(self) -> None:
+        standing = [close.idle_seconds for close in self._closes if not self._is_dismissed(close)]
+        if not standing:
+            self.limit = None
+            self.times_seen = 0
+            return
+        shortest = min(standing)
+        self.limit = math.floor(shortest * _STEPS_PER_SECOND) / _STEPS_PER_SECOND
+        self.times_seen = _count_like(shortest, self._closes)
+
+    def _is_dismissed(self, close: _Close) -> bool:
+        return close.longer_lives >= _count_like(close.idle_seconds, self._closes) ** 2
+
+
+def is_clearly_longer(longer: float, shorter: float, slack: float = _SLACK_SECONDS) -> bool:
+    """Whether two idle times, in seconds, cannot be due to the same limit."""
+    return longer > _CLEARLY_LONGER * shorter and longer > shorter + slack
+
+
+def _count_like(idle_seconds: float, closes: Iterable[_Close]) -> int:
+    tolerance = max(_SLACK_SECONDS, _SAME * idle_seconds)
+    return sum(abs(close.idle_seconds - idle_seconds) <= tolerance for close in closes)
