@@ -102,7 +102,9 @@ def test_an_outage_resets_connections_of_both_kinds_and_undecided_ones(serve: Se
         while server.stats.connections < 3:
             pass
         new.send(caller.request())
-        assert [old.ending(), undecided.ending()] == ["reset", "reset"]
+        assert old.ending() == "reset"
+        # One that is being taken over in that instant is closed by some event loops.
+        assert undecided.ending() in ("reset", "closed")
         assert new.ending() in ("reset", "answered")
 
 
