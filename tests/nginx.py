@@ -32,9 +32,11 @@ http {{
     scgi_temp_path {folder}/scgi;
     default_type application/json;
     keepalive_requests {keepalive_requests};
+    keepalive_timeout {keepalive_timeout};
     server {{
         listen 127.0.0.1:{port};
-        listen 127.0.0.1:{tls_port} ssl;
+        listen 127.0.0.1:{tls_port} ssl{http2};
+        ssl_protocols TLSv1.2 TLSv1.3;
         ssl_certificate {certificate};
         ssl_certificate_key {key};
         location / {{ return 201 '{{"ok": true}}'; }}
@@ -59,7 +61,14 @@ class Nginx:
 
 
 @contextlib.contextmanager
-def nginx(folder: Path, files: CertificateFiles, *, keepalive_requests: int) -> Iterator[Nginx]:
+def nginx(
+    folder: Path,
+    files: CertificateFiles,
+    *,
+    keepalive_requests: int,
+    keepalive_timeout: str = "75s",
+    http2: bool = False,
+) -> Iterator[Nginx]:
     """Run nginx while the block runs; where there is none the test is skipped, but fails under CI."""
     program = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
     if program is None:
@@ -73,6 +82,8 @@ def nginx(folder: Path, files: CertificateFiles, *, keepalive_requests: int) -> 
             port=port,
             tls_port=tls_port,
             keepalive_requests=keepalive_requests,
+            keepalive_timeout=keepalive_timeout,
+            http2=" http2" if http2 else "",
             certificate=files.certificate,
             key=files.key,
         )

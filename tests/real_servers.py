@@ -21,7 +21,7 @@ import pytest
 _STARTS_WITHIN_SECONDS = 20.0
 _ENDS_WITHIN_SECONDS = 20.0
 
-# As Debian ships it: at most 100 reuses of a connection, each within 5 seconds.
+# As Debian ships it: at most 100 reuses of a connection, each within 5 seconds (or what is asked for).
 _APACHE_CONFIGURATION = """
 ServerRoot {folder}
 ServerName 127.0.0.1
@@ -35,7 +35,7 @@ LoadModule alias_module {modules}/mod_alias.so
 User #65534
 Group #65534
 KeepAlive On
-KeepAliveTimeout 5
+KeepAliveTimeout {keepalive_timeout}
 MaxKeepAliveRequests 100
 GracefulShutdownTimeout 10
 # The method, and how many requests the connection carried before this one.
@@ -47,7 +47,7 @@ Redirect 204 /
 _NODE_SCRIPT = """
 let connections = 0, requests = 0;
 const server = require("node:http").createServer((request, response) => {
-    if (request.method !== "POST") {
+    if (request.method === "GET") {
         // Without the connection that asks.
         connections -= 1;
         response.setHeader("Connection", "close");
@@ -60,6 +60,7 @@ const server = require("node:http").createServer((request, response) => {
     });
 });
 server.on("connection", () => { connections += 1; });
+if (process.argv[2]) { server.keepAliveTimeout = Number(process.argv[2]); }
 server.listen(Number(process.argv[1]), "127.0.0.1");
 """
 
@@ -86,13 +87,18 @@ class RealServer:
 
 
 @contextlib.contextmanager
-def apache(folder: Path) -> Iterator[RealServer]:
+def apache(folder: Path, *, keepalive_timeout: int = 5) -> Iterator[RealServer]:
     """Run Apache httpd, which ends a connection after 101 requests, while the block runs."""
     program = installed("apache2", package="apache2")
     port = unused_port()
     configuration = folder / "apache.conf"
     configuration.write_text(
-        _APACHE_CONFIGURATION.format(folder=folder, port=port, modules="/usr/lib/apache2/modules")
+        _APACHE_CONFIGURATION.format(
+            folder=folder,
+            port=port,
+            modules="/usr/lib/apache2/modules",
+            keepalive_timeout=keepalive_timeout,
+        )
     )
     command = [program, "-f", str(configuration), "-D", "FOREGROUND"]
     # This signal lets it finish what it has begun, so its log is complete.
@@ -104,10 +110,11 @@ def apache(folder: Path) -> Iterator[RealServer]:
 
 
 @contextlib.contextmanager
-def node(folder: Path) -> Iterator[RealServer]:
-    """Run Node's http server, as it is when nothing is set, while the block runs."""
+def node(folder: Path, *, keepalive_milliseconds: int | None = None) -> Iterator[RealServer]:
+    """Run Node's http server, as it is when nothing else is set, while the block runs."""
     program, port = installed("node", package="nodejs"), unused_port()
-    with _running([program, "-e", _NODE_SCRIPT, str(port)], port, folder / "log") as server:
+    options = [] if keepalive_milliseconds is None else [str(keepalive_milliseconds)]
+    with _running([program, "-e", _NODE_SCRIPT, str(port), *options], port, folder / "log") as server:
         yield server
         server.counts = Counts(*json.loads(server.ask()))
 

@@ -79,6 +79,9 @@ class ScriptedPeer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._server.close()
+        # A connection accepted just now becomes a transport, then a task, then a script that can clean up.
+        for _ in range(3):
+            await asyncio.sleep(0)
         for task in tuple(self._tasks):
             task.cancel()
         if self._tasks:

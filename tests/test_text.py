@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from livepost.text import as_text, without_surrogates
+from livepost.text import as_text, printable, without_surrogates
 
 
 @pytest.mark.parametrize(
@@ -35,3 +35,7 @@ def test_a_cut_body_is_as_much_of_it_as_fits(body: str, bound: int) -> None:
 def test_a_name_that_is_not_utf8_can_be_encoded() -> None:
     assert without_surrogates(os.fsdecode(b"caf\xe9.ndjson")) == "caf?.ndjson"
     assert without_surrogates("café") == "café"
+
+
+def test_what_could_move_the_cursor_is_replaced() -> None:
+    assert printable("a\x1b[2J\rb\x9b\u202e\n\u00e9") == "a\ufffd[2J\ufffdb\ufffd\ufffd\n\u00e9"

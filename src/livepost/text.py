@@ -16,6 +16,11 @@ def as_text(body: bytes, most_bytes: int) -> str:
     return codecs.getincrementaldecoder("utf-8")("replace").decode(body[:most_bytes])
 
 
+def printable(text: str) -> str:
+    """`text` with U+FFFD for what could move a terminal's cursor: some of it may be a stranger's."""
+    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
 def without_surrogates(text: str) -> str:
     """`text` with `?` for what cannot be encoded.
 

@@ -221,3 +221,11 @@ def test_options_without_flags_are_left_to_the_library() -> None:
     add_options(parser, Some)
     assert "hidden" not in parser.format_help()
     assert collect(parser.parse([]), Some) == Some(3)
+
+
+def test_options_can_be_left_out() -> None:
+    parser = Parser("x", "x", "")
+    add_options(parser, TlsOptions, omit=("insecure", "key"))
+    assert collect(parser.parse(["--cacert", "ca"]), TlsOptions) == TlsOptions(cacert="ca")
+    with pytest.raises(ConfigurationError, match="there is no option -k"):
+        parser.parse(["-k"])

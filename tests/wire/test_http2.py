@@ -59,6 +59,14 @@ def test_settings_are_acknowledged_and_pings_answered() -> None:
     assert talk.take() == []
 
 
+def test_all_settings_of_the_server_are_told_the_last_of_each_counts() -> None:
+    talk = Http2Talk(is_greeted=False)
+    assert talk.machine.peer_settings == {}
+    talk.receive(settings_frame({MAX_CONCURRENT_STREAMS: 5, 0xFFFF: 1}))
+    talk.receive(settings_frame({MAX_CONCURRENT_STREAMS: 7}))
+    assert talk.machine.peer_settings == {MAX_CONCURRENT_STREAMS: 7, 0xFFFF: 1}
+
+
 def test_one_request_waits_for_the_greeting_and_its_body_is_held() -> None:
     talk = Http2Talk(POST, is_greeted=False)
     machine = talk.machine

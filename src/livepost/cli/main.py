@@ -20,6 +20,7 @@ commands:
   retry DIR               send again what was rejected or is in doubt
   runs                    list the runs
   show DIR                how a run stands
+  probe URL               what to know of a server before a large run
   serve                   a practice server
   demo                    deliver samples to a practice server, and compare
 
@@ -29,7 +30,7 @@ commands:
 # As in `exit_code`, which takes longer to import.
 _CODES = {InputChangedError: 4, ConfigurationError: 2, OutputError: 75}
 
-_COMMANDS = ("send", "resume", "retry", "runs", "show", "serve", "demo")
+_COMMANDS = ("send", "resume", "retry", "runs", "show", "probe", "serve", "demo")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -74,6 +75,10 @@ def _command(name: str, arguments: Sequence[str]) -> int:
         from livepost.cli import runs
 
         return runs.list_main(arguments) if name == "runs" else runs.show_main(arguments)
+    if name == "probe":
+        from livepost.cli import probe
+
+        return probe.main(arguments)
     if name == "serve":
         from livepost.cli import serve
 

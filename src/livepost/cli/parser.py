@@ -11,7 +11,7 @@ import dataclasses
 import difflib
 import types
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from livepost.cli import quantities
@@ -69,13 +69,13 @@ class Parser(argparse.ArgumentParser):
         return f"there is no option {shown}{suggestion}"
 
 
-def add_options(parser: Parser, kind: type[Any]) -> None:
-    """Add an option for every field of dataclass `kind` that has flags."""
+def add_options(parser: Parser, kind: type[Any], omit: Container[str] = ()) -> None:
+    """Add an option for every field of dataclass `kind` that has flags, but for those in `omit`."""
     title, _, explanation = (kind.__doc__ or "").partition("\n")[0].rstrip(".").partition(": ")
     group = parser.add_argument_group(title, explanation or None)
     hints = typing.get_type_hints(kind)
     for field in dataclasses.fields(kind):
-        if field.metadata.get("flags"):
+        if field.metadata.get("flags") and field.name not in omit:
             group.add_argument(
                 *field.metadata["flags"], dest=field.name, **_argument(field, hints[field.name])
             )

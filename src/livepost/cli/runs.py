@@ -11,10 +11,11 @@ from typing import Any
 
 from livepost.cli.delivering import named_run, run_path
 from livepost.cli.parser import Parser
-from livepost.cli.talk import harmless, print_data, say
+from livepost.cli.talk import print_data, say
 from livepost.errors import ConfigurationError
 from livepost.runs.listing import Activity, BrokenRun, Description, describe, list_runs
 from livepost.runs.run import DEFAULT_PARENT
+from livepost.text import printable
 
 _LABEL_WIDTH = 12
 _HEADS = ("run", "state", "records", "delivered", "rejected", "in doubt", "unsent")
@@ -60,7 +61,7 @@ def show_main(arguments: Sequence[str]) -> int:
         print_data(json.dumps(_facts(run)))
         return 0
     for label, text in _lines(run):
-        print_data(harmless(f"{label:<{_LABEL_WIDTH}}{text}"))
+        print_data(printable(f"{label:<{_LABEL_WIDTH}}{text}"))
     return 0
 
 
@@ -95,7 +96,7 @@ def _row(run: Description) -> tuple[str, ...]:
     # What nobody will hear of any more is in doubt.
     lost = counts.in_flight if run.activity is not Activity.RUNNING else 0
     return (
-        harmless(run.path.name),
+        printable(run.path.name),
         run.activity.value,
         _number(run.manifest.records),
         _number(counts.delivered),

@@ -7,6 +7,7 @@ import os
 import sys
 
 from livepost.errors import LivepostError, OutputError
+from livepost.text import printable
 
 
 def say(text: str) -> None:
@@ -14,12 +15,7 @@ def say(text: str) -> None:
     # Without it, `print` would turn to stdout.
     if sys.stderr is not None:
         with contextlib.suppress(OSError, ValueError):
-            print(harmless(text), file=sys.stderr, flush=True)
-
-
-def harmless(text: str) -> str:
-    """Without what could move the cursor: some of the text may be a stranger's (a certificate's)."""
-    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
+            print(printable(text), file=sys.stderr, flush=True)
 
 
 def say_error(error: LivepostError) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import os
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from livepost.config import TlsOptions
@@ -17,6 +17,8 @@ from livepost.events import HttpVersion
 _NO_CHECK_TIME = 0x200000
 
 _DESCRIBE_SECONDS = 5.0
+
+_UNNAMED = "an unnamed authority"
 
 # How OpenSSL calls an answer in clear text; the last one from version 3.2 on.
 _NOT_TLS = frozenset(("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"))
@@ -178,10 +180,8 @@ async def _describe_certificate(hostname: str, connect: Callable[[], Awaitable[s
         return ""
     if not certificate:
         return ""
-    alternatives: Any = certificate.get("subjectAltName", ())
-    names = [str(value) for kind, value in alternatives if kind in ("DNS", "IP Address")]
-    names = names or [_readable_name(certificate.get("subject", ()))]
-    issuer = _readable_name(certificate.get("issuer", ()))
+    names = names_in(certificate) or (readable_name(certificate.get("subject", ()), _UNNAMED),)
+    issuer = readable_name(certificate.get("issuer", ()), _UNNAMED)
     until = certificate.get("notAfter", "?")
     return f" (it is for {', '.join(names[:3])}; issued by {issuer}; valid until {until})"
 
@@ -196,18 +196,29 @@ async def _fetch_certificate(
         encoded = tls.getpeercert(binary_form=True)
     if encoded is None:
         return None
+    with await handshake(await connect(), trusting_only(encoded), hostname) as tls:
+        return tls.getpeercert()
+
+
+def trusting_only(encoded: bytes) -> ssl.SSLContext:
+    """A client context that takes this certificate (DER) for verified, and no other, to have it decoded."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.load_verify_locations(cadata=encoded)
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | ssl.VerifyFlags(_NO_CHECK_TIME)
-    with await handshake(await connect(), context, hostname) as tls:
-        return tls.getpeercert()
+    return context
 
 
-def _readable_name(name: Any) -> str:
+def names_in(certificate: Mapping[str, Any]) -> tuple[str, ...]:
+    """The hosts that a decoded certificate is for."""
+    alternatives = certificate.get("subjectAltName", ())
+    return tuple(str(value) for kind, value in alternatives if kind in ("DNS", "IP Address"))
+
+
+def readable_name(name: Any, unnamed: str) -> str:
     """The common name, or else the organisation, of a decoded X.509 name (groups of pairs)."""
     parts = {key: value for group in name for key, value in group}
-    return str(parts.get("commonName") or parts.get("organizationName") or "an unnamed authority")
+    return str(parts.get("commonName") or parts.get("organizationName") or unnamed)
 
 
 def _system_reason(error: OSError) -> str:

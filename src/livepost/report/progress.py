@@ -198,7 +198,20 @@ class LastingStream:
 
 
 def make_progress(mode: str, stream: TextIO | None) -> Progress:
-    """The display for `mode`: bar, plain, none, or auto, which is bar if `stream` can draw one, else plain.
+    """The display for `mode`, as `choose_display` has it.  Raises ValueError for a mode that is none."""
+    chosen = choose_display(mode, stream)
+    if chosen == "none" or stream is None:
+        return NoProgress()
+    if chosen == "plain":
+        return PlainProgress(stream)
+    # Importing rich takes 0.1 s, so it is done only where a bar is wanted.
+    from livepost.report.bar import BarProgress
+
+    return BarProgress(stream)
+
+
+def choose_display(mode: str, stream: TextIO | None) -> str:
+    """What `mode` comes to: bar, plain, none, or auto, which is bar if `stream` can draw one, else plain.
 
     A bar is drawn also where `stream` is no terminal if it is asked for by name, but never on a
     terminal that cannot move its cursor (TERM=dumb).  `stream` is None if standard error is closed.
@@ -207,14 +220,11 @@ def make_progress(mode: str, stream: TextIO | None) -> Progress:
     if mode not in ("auto", "bar", "plain", "none"):
         raise ValueError(f"there is no progress display {mode!r}")
     if mode == "none" or stream is None:
-        return NoProgress()
+        return "none"
     can_draw = os.environ.get("TERM", "").lower() not in _TERMINALS_THAT_CANNOT_DRAW
     if mode == "plain" or not can_draw or (mode == "auto" and not _is_terminal(stream)):
-        return PlainProgress(stream)
-    # Importing rich takes 0.1 s, so it is done only where a bar is wanted.
-    from livepost.report.bar import BarProgress
-
-    return BarProgress(stream)
+        return "plain"
+    return "bar"
 
 
 def _is_terminal(stream: TextIO) -> bool:

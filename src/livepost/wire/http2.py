@@ -151,6 +151,11 @@ class Http2Machine:
         """A PING was sent, or is to be, and its answer has not come."""
         return self._upkeep.ping_open
 
+    @property
+    def peer_settings(self) -> dict[int, int]:
+        """What the server has set, by number; empty until it has greeted."""
+        return self._upkeep.peer.values
+
     def waiting(self) -> Iterator[tuple[Exchange, Stage]]:
         held = self._uploads.held
         for stream_id, stream in self._open.items():

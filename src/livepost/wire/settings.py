@@ -41,7 +41,7 @@ def our_settings(stream_window: int) -> bytes:
 class PeerSettings:
     """What the peer set, applied to what depends on it."""
 
-    __slots__ = ("_blocks", "_uploads", "are_known", "max_streams")
+    __slots__ = ("_blocks", "_uploads", "are_known", "max_streams", "values")
 
     def __init__(self, blocks: RequestBlocks, uploads: Uploads) -> None:
         self._blocks = blocks
@@ -50,6 +50,8 @@ class PeerSettings:
         """The peer has said what it wants; its first frame must be that."""
         self.max_streams = 1
         """How many streams may be open.  Until it is known, one, as a larger number may be refused."""
+        self.values: dict[int, int] = {}
+        """All that it set, by number, also what nothing here depends on."""
 
     def apply(self, payload: bytes) -> None:
         """Take a SETTINGS frame.  Raises ConnectionFault."""
@@ -58,6 +60,7 @@ class PeerSettings:
             self.max_streams = LARGEST_WINDOW
         for number, value in read_settings(payload):
             self._apply(number, value)
+            self.values[number] = value
 
     def _apply(self, number: int, value: int) -> None:
         if number == HEADER_TABLE_SIZE:

@@ -1,0 +1,51 @@
+"""What a probe has measured, kept for later deliveries to the same server."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+
+from livepost.config import DeliveryOptions
+from livepost.net.fact import Fact, Source, Subject
+from livepost.net.origin import Origin
+from livepost.net.origin_memory import OriginMemory, cache_directory
+from livepost.probing.facts import OriginFacts, facts_of
+from livepost.probing.findings import Findings
+
+
+def remember(
+    findings: Findings,
+    options: DeliveryOptions,
+    *,
+    wall_clock: Callable[[], float] = time.time,
+    environment: Mapping[str, str] = os.environ,
+) -> list[str]:
+    """Store it where deliveries look for it; what went wrong with that, a sentence each, for a person.
+
+    Hints are not stored: a delivery reads them itself, from its first answer.
+    """
+    problems: list[str] = []
+    facts = facts_of(findings, options.target)
+    directory = cache_directory(environment)
+    if facts is not None and directory is not None:
+        # Whatever proxy there may be, there are no facts of what is behind it.
+        origin = Origin.of(options.target, None, options.route.unix_socket)
+        OriginMemory(directory, wall_clock, problems.append).store(origin, measured(facts))
+    return problems
+
+
+def measured(facts: OriginFacts) -> dict[Subject, Fact]:
+    """Those that the server has shown, each as of the end of the probe."""
+    values = {
+        Subject.IDLE_LIMIT: facts.idle_limit_seconds,
+        Subject.IDLE_OUTLIVED: facts.idle_survived_seconds,
+        # A server that ends each connection after one request has no cap: it does not keep connections.
+        Subject.REQUEST_CAP: None if facts.request_cap == 1 else facts.request_cap,
+    }
+    at = facts.learned.timestamp()
+    return {
+        subject: Fact(float(value), Source.PROBED, at)
+        for subject, value in values.items()
+        if value is not None
+    }

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from probing_peers import http1, http2, opener_to, until
+from scripted_peer import Script, ScriptedPeer, read_request
+
+from livepost.config import RouteOptions
+from livepost.probing.cap import CapMeasure
+from livepost.probing.findings import Ending, RequestCap
+
+
+def measured(
+    script: Script, max_requests: int = 50, max_wait: float = 5.0, *, route: RouteOptions | None = None
+) -> RequestCap:
+    async def main() -> RequestCap:
+        async with ScriptedPeer(script) as peer:
+            opener = opener_to(peer.url, route=route)
+            measure = CapMeasure(opener, opener.head("HEAD"), max_requests, max_wait)
+            await measure.run()
+            assert measure.troubles == []
+            assert peer.connections == 1
+            return measure.found()
+
+    return asyncio.run(main())
+
+
+async def _closes_after_three(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int
+) -> None:
+    for _ in range(3):
+        await read_request(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    ("script", "route", "cap", "ending"),
+    [
+        (http1(cap=20), None, 20, Ending.ANNOUNCED),
+        (http1(cap=1), None, 1, Ending.ANNOUNCED),
+        (http2(cap=20), RouteOptions(proxy="", http2_prior_knowledge=True), 20, Ending.ANNOUNCED),
+        (_closes_after_three, None, 3, Ending.FIN),
+    ],
+)
+def test_the_cap_is_the_last_request_answered(
+    script: Script, route: RouteOptions | None, cap: int, ending: Ending
+) -> None:
+    found = measured(script, route=route)
+    assert (found.cap, found.answered, found.ending, found.stopped_by) == (cap, cap, ending, None)
+    assert 0 < found.seconds < 5
+
+
+def test_no_more_are_sent_than_allowed() -> None:
+    found = measured(http1(), 30)
+    assert (found.cap, found.answered, found.ending) == (None, 30, None)
+    assert found.stopped_by == "30 requests were sent"
+
+
+def test_the_longest_wait_ends_it_too() -> None:
+    found = measured(http1(), 1_000_000, 0.05)
+    assert found.cap is None
+    assert found.stopped_by == "the longest wait was over"
+
+
+@pytest.mark.parametrize("status", [b"429 Too Many Requests", b"503 Service Unavailable"])
+@pytest.mark.parametrize("cap", [None, 1])
+def test_a_server_that_asks_for_less_gets_less(status: bytes, cap: int | None) -> None:
+    """Also if it closes the connection then: that is not its cap."""
+    found = measured(http1(status=status, cap=cap))
+    assert (found.cap, found.answered) == (None, 1)
+    assert found.stopped_by == f"the server answered {status[:3].decode()}"
+
+
+def test_what_is_known_when_it_is_stopped_is_how_many_were_answered() -> None:
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> None:
+        for _ in range(5):
+            await read_request(reader)
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        await reader.read()
+
+    async def main() -> None:
+        async with ScriptedPeer(script) as peer:
+            opener = opener_to(peer.url)
+            measure = CapMeasure(opener, opener.head("HEAD"), 1_000_000, 60.0)
+            task = asyncio.create_task(measure.run())
+            await until(lambda: measure.found().answered == 5)
+            assert measure.status() == "5 of 1,000,000 requests on one connection"
+            task.cancel()
+            await asyncio.wait([task])
+            found = measure.found()
+            assert (found.cap, found.answered, found.stopped_by) == (None, 5, "the probe was stopped")
+
+    asyncio.run(main())
