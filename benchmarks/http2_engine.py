@@ -16,7 +16,9 @@ from livepost.wire.frames import (
     END_STREAM,
     HEADERS,
     MAX_CONCURRENT_STREAMS,
+    ErrorCode,
     frame_head,
+    rst_stream_frame,
     settings_frame,
 )
 from livepost.wire.hpack import Encoder, encode_private, encode_value
@@ -83,6 +85,14 @@ def data(stream_id: int) -> bytes:
     return frame_head(DATA, len(ANSWER), END_STREAM, stream_id) + ANSWER
 
 
+def reset_behind(blocks: Blocks, stream_ids: range) -> bytes:
+    """As nginx does where it has no use for the request's body."""
+    return b"".join(
+        headers(blocks, number) + data(number) + rst_stream_frame(number, ErrorCode.NO_ERROR)
+        for number in stream_ids
+    )
+
+
 def without_body(blocks: Blocks, stream_ids: range) -> bytes:
     return b"".join(headers(blocks, number, END_HEADERS | END_STREAM) for number in stream_ids)
 
@@ -123,6 +133,7 @@ def carry(blocks: Blocks, arrange: Callable[[Blocks, range], bytes], fields: Fie
 CASES: dict[str, tuple[Callable[[], Blocks], Callable[[Blocks, range], bytes], Fields]] = {
     "heads known, then bodies": (indexed, heads_first, ()),
     "head and body in turn": (indexed, adjacent, ()),
+    "and RST_STREAM behind": (indexed, reset_behind, ()),
     "literal heads": (literal, adjacent, ()),
     "every head different": (unique, adjacent, ()),
     "204": (no_content, without_body, ()),

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from h2.settings import SettingCodes
-from net_fakes import tcp_pair
-from net_line import Line, MakeLine
+from net_fakes import FakeWork, tcp_pair
+from net_line import Line, MakeLine, MakeTlsPair
 from server_ends import Http2End
 
 from livepost.events import CloseReason
@@ -13,6 +14,7 @@ from livepost.model import Sent
 from livepost.net.connection_state import ConnectionState
 from livepost.net.hand_over import HandOver
 from livepost.wire.http2 import Http2Machine
+from livepost.wire.machine import Event
 
 STREAMS = SettingCodes.MAX_CONCURRENT_STREAMS
 WINDOW = SettingCodes.INITIAL_WINDOW_SIZE
@@ -562,3 +564,59 @@ def test_max_in_doubt_bounds_what_is_open(make_line: MakeLine) -> None:
     line.peer.reset()
     line.until_closed()
     assert len(line.work.failures) == 7
+
+
+# Over TLS.
+
+
+class CountingWork(FakeWork):
+    settled = 0
+
+    def settle(self, events: Sequence[Event], now: float, cause: CloseReason | None = None) -> None:
+        self.settled += 1
+        super().settle(events, now, cause)
+
+
+def test_many_tls_records_are_read_in_one_round(make_line: MakeLine, tls_pair: MakeTlsPair) -> None:
+    work = CountingWork()
+    line = make_line(tls_pair(), end=Http2End(), work=work)
+    line.greet()
+    line.post(*numbered(50))
+    line.serve(50)
+    for _ in range(50):
+        # A record for each answer, as many servers do, or more.
+        line.peer.send(end_of(line).answer())
+    line.until(lambda: len(line.work.answers) == 50)
+    assert work.settled < 10
+    assert state(line) is ConnectionState.IDLE
+
+
+@pytest.mark.parametrize("how", ["goodbye", "no goodbye", "reset"])
+def test_an_end_right_behind_the_last_record(make_line: MakeLine, tls_pair: MakeTlsPair, how: str) -> None:
+    """It is seen although nothing more comes that would wake anybody, and after what came before it."""
+    line = make_line(tls_pair(), end=Http2End())
+    line.greet()
+    line.post(b"1", b"2")
+    line.serve(2)
+    line.peer.send(end_of(line).answer())
+    if how == "goodbye":
+        line.peer.say_goodbye()
+    elif how == "no goodbye":
+        line.finish_tcp()
+    else:
+        line.peer.reset()
+    line.until_closed()
+    assert line.reason in (CloseReason.SERVER_CLOSED, CloseReason.RESET)
+    if how != "reset":
+        # Linux throws away what was not read when a reset comes.
+        assert [body for body, _ in line.work.answers] == [b"1"]
+        assert [(body, sent) for body, sent, _ in line.work.failures] == [(b"2", Sent.ALL)]
+
+
+def test_a_large_answer_over_tls_is_read_in_steps(make_line: MakeLine, tls_pair: MakeTlsPair) -> None:
+    line = make_line(tls_pair(), end=Http2End())
+    line.greet()
+    line.post(b"1")
+    line.serve(1)
+    line.say(end_of(line).answer(b"x" * 60_000))
+    assert len(line.response.body) == 60_000

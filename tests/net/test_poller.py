@@ -24,6 +24,7 @@ class FakeConnection:
         self.descriptor = self.ours.fileno()
         self.name = name
         self.room = 0
+        self.runs_dry = False
         self.masks: list[int] = []
         self.carried: list[bytes] = []
         self.idled = 0
@@ -69,6 +70,7 @@ class LoggingWork(FakeWork):
     def __init__(self, log: list[str]) -> None:
         super().__init__()
         self._log = log
+        self.on_answered: Callable[[], None] = lambda: None
 
     def pull(self, limit: int, now: float) -> list[Exchange]:
         self._log.append(f"pull {limit}")
@@ -77,6 +79,7 @@ class LoggingWork(FakeWork):
     def answered(self, exchange: Exchange, response: Response, now: float) -> None:
         self._log.append(f"answered {exchange.body.decode()}")
         super().answered(exchange, response, now)
+        self.on_answered()
 
 
 class Scene:
@@ -169,6 +172,32 @@ def test_what_comes_between_reading_and_handing_out_is_seen(scene: Scene) -> Non
     assert one.masks[1] & LEAVING
     assert one.carried == [b"a"]
     assert scene.work.waiting == 1
+
+
+@pytest.mark.parametrize("runs_dry", [True, False])
+def test_one_that_runs_dry_is_given_work_although_there_is_more_to_read(scene: Scene, runs_dry: bool) -> None:
+    one = scene.connect("one", room=3)
+    scene.work.add(*(b"%d" % n for n in range(6)))
+    scene.poller.offer([one])
+    one.runs_dry = runs_dry
+    scene.work.on_answered = lambda: one.answers(2) if len(scene.work.answers) == 1 else None
+    one.answers()
+    scene.log.clear()
+    scene.until(lambda: len(one.carried) == 6)
+    # With two answers to read, the place of the first is taken at once, or together with theirs.
+    pulls = [line for line in scene.log if line.startswith("pull")]
+    assert pulls == (["pull 1", "pull 2"] if runs_dry else ["pull 3"])
+
+
+def test_one_that_runs_dry_and_is_leaving_is_given_nothing(scene: Scene) -> None:
+    one = scene.connect("one")
+    scene.work.add(b"a", b"b")
+    scene.poller.offer([one])
+    one.runs_dry = True
+    one.on_take_in = lambda: one.theirs.close() if len(one.masks) == 1 else None
+    one.answers()
+    scene.until(lambda: len(one.masks) >= 2)
+    assert one.carried == [b"a"]
 
 
 def test_a_connection_that_is_leaving_is_not_offered(scene: Scene) -> None:

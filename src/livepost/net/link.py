@@ -120,6 +120,10 @@ class Link:
     def room(self) -> int:
         return 0 if self.state is _CLOSED else self._machine.room
 
+    @property
+    def runs_dry(self) -> bool:
+        return False
+
     def _closed(self, reason: CloseReason) -> None:
         raise NotImplementedError
 

@@ -85,6 +85,11 @@ class MultiplexedConnection(Connection):
         return 0 if self.state is _TESTING else self.spare
 
     @property
+    def runs_dry(self) -> bool:
+        machine = self._machine
+        return machine.room >= machine.open_exchanges
+
+    @property
     def spare(self) -> int:
         if self.state not in _TAKES_WORK:
             return 0

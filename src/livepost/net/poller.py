@@ -4,7 +4,8 @@ A round reads what has come on every connection, settles it, *looks at the kerne
 then hands out new work, to those connections of which the kernel had no further news.  So nothing is
 ever written to a connection whose FIN has arrived, one system call answers that question for all
 of them, and what the delivery does is done for many records at a time: a fifth less CPU per record than
-a callback of the event loop and a `poll` for each.
+a callback of the event loop and a `poll` for each.  A connection that carries many exchanges always has
+news while it is busy: that its peer has not finished is enough once it runs dry.
 
 The event loop watches only the epoll itself.
 """
@@ -40,6 +41,10 @@ class Polled(Protocol):
     @property
     def room(self) -> int:
         """How many exchanges it can take now; 0 once it is closed."""
+
+    @property
+    def runs_dry(self) -> bool:
+        """It is to be given work although there is more to read."""
 
     def take_in(self, mask: int, settled: list[Event], now: float) -> bool:
         """Read and write what the kernel allows, add what was completed to `settled`.
@@ -115,10 +120,13 @@ class Poller:
             self._work.settle(settled, now)
         events = self._epoll.poll(0)
         if ready:
-            for descriptor, _ in events:
-                # It comes first thing in the next round.
-                ready.pop(descriptor, None)
-            self._hand_out(ready)
+            for descriptor, mask in events:
+                connection = ready.get(descriptor)
+                if connection is not None and (mask & LEAVING or not connection.runs_dry):
+                    # It comes first thing in the next round.
+                    del ready[descriptor]
+            if ready:
+                self._hand_out(ready)
         return events
 
     def _hand_out(self, ready: dict[int, Polled]) -> None:
