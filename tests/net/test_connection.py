@@ -158,6 +158,18 @@ def test_an_answer_found_after_writing_has_failed(make_line: MakeLine) -> None:
     assert line.observer.closed[0].bytes_received == 50
 
 
+def test_a_reset_while_writing_over_tls(make_line: MakeLine, tls_pair: MakeTlsPair) -> None:
+    """Whole TLS records went out of a write of which OpenSSL says that it did not happen."""
+    line = make_line(tls_pair(65_536))
+    line.post(BIG)
+    line.arrives_at_the_server()
+    assert len(line.peer.sock.recv(16_384)) > 1_000
+    line.peer.reset()
+    line.until_closed()
+    body, sent, _ = line.failure
+    assert (body, sent) == (BIG, Sent.SOME)
+
+
 def test_a_reset_while_writing(make_line: MakeLine) -> None:
     line = make_line(tcp_pair(8192))
     line.post(BIG)

@@ -24,6 +24,8 @@ from livepost.wire.message import Exchange
 # the socket is all there is to wait for.
 READ_BYTES = 65_536
 
+_TLS_RECORD_BYTES = 16_384
+
 NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 _SENT = (Sent.SOME, Sent.ALL)
@@ -144,6 +146,7 @@ class Link:
             except NOT_NOW:
                 sent = 0
             except OSError as error:
+                self._unsent = memoryview(output)
                 self._write_failed(error)
                 return False
             self.bytes_sent += sent
@@ -181,7 +184,7 @@ class Link:
             self._shared.poller.forget(self)
         machine = self._machine
         announced = machine.closing
-        events = machine.end(written=self.bytes_sent, reason=explanation, orderly=orderly)
+        events = machine.end(written=self._perhaps_written(), reason=explanation, orderly=orderly)
         if reason is CloseReason.SERVER_CLOSED:
             # A response that runs until close announces it.
             reason = machine.closing or reason
@@ -203,6 +206,16 @@ class Link:
         )
         self._settle(events, reason)
         self._closed(reason)
+
+    def _perhaps_written(self) -> int:
+        """How many bytes of all output the peer may have and be able to read.
+
+        OpenSSL writes record by record, and says of a large output that it could not write it although some
+        records went out.  The last of them is not whole then, and of no use to anybody.
+        """
+        if self._unsent is None or not isinstance(self._socket, ssl.SSLSocket):
+            return self.bytes_sent
+        return self.bytes_sent + max(0, len(self._unsent) - 1) // _TLS_RECORD_BYTES * _TLS_RECORD_BYTES
 
     def _close_socket(self, *, says_goodbye: bool) -> None:
         with contextlib.suppress(OSError, ValueError):
