@@ -294,6 +294,16 @@ def test_what_was_not_yet_taken_goes_out_all_the_same_and_so_counts() -> None:
     assert [sent.kind for sent in talk.take()] == [HEADERS, DATA, RST_STREAM]
 
 
+def test_what_is_cancelled_while_nothing_can_be_written_is_settled_all_the_same() -> None:
+    """However many there are: it is not the server that asks for them."""
+    talk = Http2Talk(max_in_doubt=1_000)
+    for _ in range(25_000):
+        number = talk.send()
+        assert len(talk.machine.cancel(talk.exchanges[number])) == 1
+    talk.machine.ping()
+    assert (talk.machine.open_exchanges, talk.machine.closing) == (0, None)
+
+
 @pytest.mark.parametrize("requests", [0, 1, 2, 8, 40, 400, 2_000])
 def test_no_more_are_reset_than_servers_bear(requests: int) -> None:
     talk = Http2Talk(max_in_doubt=1_000)

@@ -49,10 +49,14 @@ class Output:
         """How many bytes were taken to be written: the kernel has no others."""
         self._control_bytes = 0
 
-    def say(self, frame: bytes) -> None:
-        """Add a control frame.  Raises ConnectionFault when too many wait."""
+    def add(self, frame: bytes) -> None:
+        """Add a control frame of our own accord."""
         self.parts.append(frame)
         self.end += len(frame)
+
+    def say(self, frame: bytes) -> None:
+        """Add a control frame that the server brought about.  Raises ConnectionFault when too many wait."""
+        self.add(frame)
         self._control_bytes += len(frame)
         if self._control_bytes > _CONTROL_BYTES_LIMIT:
             raise ConnectionFault(

@@ -130,7 +130,8 @@ class Streams:
         """Wait no longer.  Resets the stream if that is within the budget, or must be to end the request."""
         event = self.settle(stream_id, stream, reason)
         if self._cancels.spend(self.next_id >> 1) or stream.unsent is not None:
-            self.reset(stream_id, ErrorCode.CANCEL)
+            self.output.add(rst_stream_frame(stream_id, ErrorCode.CANCEL))
+            self.ignore(stream_id)
         else:
             self.abandoned.add(stream_id)
         return event

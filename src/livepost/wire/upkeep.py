@@ -55,7 +55,7 @@ class Upkeep:
         if not self.ping_open:
             self._pings += 1
             self.ping_open = True
-            self._streams.output.say(ping_frame(self._pings.to_bytes(8, "big")))
+            self._streams.output.add(ping_frame(self._pings.to_bytes(8, "big")))
 
     def skip(self) -> None:
         """A frame of an unknown type."""
