@@ -188,6 +188,19 @@ def test_a_reset_after_the_head_leaves_the_status() -> None:
     assert talk.response() == Response(500, TWO_BYTES, b"", complete=False)
 
 
+def test_calls_for_calm_that_come_together_are_one() -> None:
+    talk = Http2Talk()
+    numbers = [talk.send() for _ in range(16)]
+    talk.take()
+    talk.receive(b"".join(rst_stream(number, ErrorCode.ENHANCE_YOUR_CALM) for number in numbers[:6]))
+    talk.receive(talk.ok(*numbers[6:]))
+    assert talk.machine.room == 8
+    number = talk.send()
+    talk.take()
+    talk.receive(rst_stream(number, ErrorCode.ENHANCE_YOUR_CALM))
+    assert talk.machine.room == 1
+
+
 def test_a_call_for_calm_halves_what_may_be_open() -> None:
     talk = Http2Talk(*[POST] * 10)
     talk.take()

@@ -67,7 +67,7 @@ class Answers:
     raises ConnectionFault when the connection cannot go on.
     """
 
-    __slots__ = ("_patience", "_streams", "calm_limit", "partial", "reader", "stream_window")
+    __slots__ = ("_calm_from", "_patience", "_streams", "calm_limit", "partial", "reader", "stream_window")
 
     def __init__(self, streams: Streams, patience: Patience) -> None:
         self._streams = streams
@@ -79,6 +79,8 @@ class Answers:
         """The block that must go on in the next frame."""
         self.calm_limit = LARGEST_WINDOW
         """How many exchanges may be open after the server asked for calm."""
+        self._calm_from = 0
+        """The first stream that was begun after it asked last."""
 
     def on_data(self, flags: int, stream_id: int, payload: bytes, events: list[Event]) -> None:
         streams = self._streams
@@ -210,10 +212,17 @@ class Answers:
         if code == ErrorCode.HTTP_1_1_REQUIRED:
             streams.close(CloseReason.HTTP_1_1_REQUIRED)
         elif code == ErrorCode.ENHANCE_YOUR_CALM:
-            self.calm_limit = max(1, min(self.calm_limit, len(streams.open)) // 2)
+            self._be_calm(stream_id)
         reason = f"the server reset the stream ({code_name(code)})"
         sent = Sent.REFUSED if code in _REFUSALS else None
         events.append(streams.settle(stream_id, stream, reason, sent))
+
+    def _be_calm(self, stream_id: int) -> None:
+        """Have half as many open; once for all that were begun before the server said so."""
+        if stream_id >= self._calm_from:
+            streams = self._streams
+            self._calm_from = streams.next_id
+            self.calm_limit = max(1, min(self.calm_limit, len(streams.open)) // 2)
 
 
 def _check_length(stream: Stream, head: BlockHead, *, is_over: bool) -> None:
