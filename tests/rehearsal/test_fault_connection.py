@@ -258,7 +258,7 @@ def test_a_late_answer_is_late_and_so_are_those_behind_it(serve: Serve) -> None:
     begun = time.monotonic()
     client.send(post() + post())
     assert [client.answer().json["id"], client.answer().json["id"]] == [1, 2]
-    assert time.monotonic() - begun >= 0.1
+    assert time.monotonic() - begun >= 0.09, "a timer may be a little early"
 
 
 def test_what_comes_late_may_be_any_end(serve: Serve) -> None:

@@ -43,7 +43,7 @@ def test_an_outage_resets_what_is_open_and_refuses_until_it_ends(serve: Serve) -
     with pytest.raises(ConnectionRefusedError):
         RawClient.dial(server.port)
     with wait_until_it_answers(lambda: RawClient.dial(server.port)) as third:
-        assert time.monotonic() - begun >= 0.3
+        assert time.monotonic() - begun >= 0.28, "timers may be a little early"
         assert third.ask(post()).json == {"id": 3, "connection": 3, "request_on_connection": 1}
     assert server.counts == Counts(3, 2, 0, {"outage": 1})
     assert [(line.processed, line.fault) for line in log] == [
@@ -76,7 +76,7 @@ def test_connections_may_wait_to_be_accepted(serve: Serve) -> None:
         waiting.send(post())
         assert client.ask(get("/stats")).json["connections"] == 1
         assert waiting.answer().json["connection"] == 2
-    assert time.monotonic() - begun >= 0.3
+    assert time.monotonic() - begun >= 0.28, "timers may be a little early"
 
 
 def test_an_outage_may_begin_with_the_server(serve: Serve) -> None:
