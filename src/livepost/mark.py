@@ -11,7 +11,7 @@ that is what a file holds where nothing was written yet.
 from __future__ import annotations
 
 import enum
-from typing import Final, Protocol
+from typing import Final
 
 
 class Mark(enum.IntEnum):
@@ -34,11 +34,3 @@ IN_DOUBT: Final = int(Mark.IN_DOUBT)
 
 ALL_MARKS: Final = bytes(Mark)
 FINAL_MARKS: Final = bytes((DELIVERED, REJECTED, IN_DOUBT))
-
-
-class Marked(Protocol):
-    """What holds the marks of a run (`runs.states.States`)."""
-
-    @property
-    def marks(self) -> memoryview:
-        """One byte per record, at its number.  Ask anew each time: it is replaced as the run grows."""
