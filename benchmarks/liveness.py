@@ -166,7 +166,7 @@ class Conversation:
         """Start the client and give it the first burst."""
         # Not asyncio's own: what it makes may be a socket, which cannot be opened as /dev/stdin.
         stdin, self._records = os.pipe()
-        environment = measure.without_proxies(os.environ) | {"XDG_CACHE_HOME": str(self._folder)}
+        environment = measure.usual_environment(os.environ) | {"XDG_CACHE_HOME": str(self._folder)}
         try:
             self._process = await asyncio.create_subprocess_exec(
                 *self.client.command(self.server.url + self.path, self._plan.connections),

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-_PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy")
+# With the last, an editable install would be compiled anew at each start: 75 ms.
+_LEFT_OUT = ("http_proxy", "https_proxy", "all_proxy", "pythondontwritebytecode")
 
 
 class TooSlowError(Exception):
@@ -47,7 +48,7 @@ def run(command: Sequence[str], core: int, directory: Path, timeout_seconds: flo
         child = subprocess.Popen(
             command,
             cwd=directory,
-            env=without_proxies(os.environ),
+            env=usual_environment(os.environ),
             stdin=subprocess.DEVNULL,
             stdout=stdout,
             stderr=stderr,
@@ -80,9 +81,9 @@ def peak_floor_bytes(directory: Path) -> int:
     return run(["true"], min(os.sched_getaffinity(0)), directory).peak_bytes
 
 
-def without_proxies(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment without http_proxy and its kin, in either case."""
-    return {name: value for name, value in environment.items() if name.lower() not in _PROXY_VARIABLES}
+def usual_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment as a user has it: without http_proxy and its kin, in either case."""
+    return {name: value for name, value in environment.items() if name.lower() not in _LEFT_OUT}
 
 
 def _wait_for_end(pid: int, timeout_seconds: float) -> None:

@@ -211,9 +211,10 @@ def test_records_are_valid_about_200_bytes_and_always_the_same(tmp_path: Path) -
     assert many == b"".join(lines) * 3
 
 
-def test_proxies_are_taken_from_the_environment_and_nothing_else() -> None:
+def test_proxies_and_a_ban_on_bytecode_are_taken_from_the_environment_and_nothing_else() -> None:
     environment = {"HTTP_PROXY": "a", "https_proxy": "b", "All_Proxy": "c", "PATH": "/bin"}
-    assert measure.without_proxies(environment) == {"PATH": "/bin"}
+    environment["PYTHONDONTWRITEBYTECODE"] = "1"
+    assert measure.usual_environment(environment) == {"PATH": "/bin"}
 
 
 def test_the_table_compares_with_livepost_and_names_what_is_missing() -> None:

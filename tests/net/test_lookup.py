@@ -15,6 +15,13 @@ def test_the_addresses_are_those_of_the_system() -> None:
     assert found == [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", ("127.0.0.1", 80))]
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_an_address_needs_no_thread(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.setattr(threading, "Thread", None)
+    (found,) = asyncio.run(look_up(address, 80))
+    assert found[4][:2] == (address, 80)
+
+
 def test_what_the_resolver_says_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*what: Any, **how: Any) -> list[Any]:
         raise socket.gaierror(socket.EAI_NONAME, "no such name")

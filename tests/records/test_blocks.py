@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from livepost.errors import ConfigurationError, InputError
-from livepost.records.blocks import BLOCK_BYTES, InputFile
+from livepost.records.blocks import BLOCK_BYTES, LARGEST_BLOCK_BYTES, InputFile, next_block_bytes
 
 
 def lines(count: int) -> bytes:
@@ -107,6 +107,37 @@ def test_gzip_bomb_comes_in_bounded_blocks(tmp_path: Path) -> None:
         assert tracemalloc.get_traced_memory()[1] < 8 * BLOCK_BYTES
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_the_size_of_the_blocks_may_change_between_two(tmp_path: Path, compressed: bool) -> None:
+    plain = b"\0" * (20 * BLOCK_BYTES)
+    file = write(tmp_path / "f", gzip.compress(plain) if compressed else plain)
+    found = []
+    for block in file.blocks():
+        found.append(block)
+        file.block_bytes = BLOCK_BYTES * (1 + len(found) % 3)
+    sizes = [len(block) // BLOCK_BYTES for block in found]
+    assert sizes[:6] == ([1, 2, 3, 1, 2, 3])
+    assert b"".join(found) == plain
+
+
+@pytest.mark.parametrize(
+    ("block_bytes", "records", "wanted"),
+    [
+        (BLOCK_BYTES, 330, 4 * BLOCK_BYTES),
+        (BLOCK_BYTES, 750, 2 * BLOCK_BYTES),
+        (4 * BLOCK_BYTES, 1_500, 4 * BLOCK_BYTES),
+        (4 * BLOCK_BYTES, 3_000, 2 * BLOCK_BYTES),
+        (BLOCK_BYTES, 32_768, BLOCK_BYTES),
+        (BLOCK_BYTES, 0, LARGEST_BLOCK_BYTES),
+        (17, 1, BLOCK_BYTES),
+    ],
+)
+def test_blocks_are_as_large_as_it_takes_for_enough_records(
+    block_bytes: int, records: int, wanted: int
+) -> None:
+    assert next_block_bytes(block_bytes, records) == wanted
 
 
 def test_cut_gzip_gives_what_there_is_and_says_so(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from livepost.config import InputOptions
 from livepost.errors import ConfigurationError
 from livepost.model import Record, Rejection
 from livepost.records.array import JsonReader
-from livepost.records.blocks import STANDARD_INPUT, InputFile
+from livepost.records.blocks import STANDARD_INPUT, InputFile, next_block_bytes
 from livepost.records.letters import LetterReader
 from livepost.records.ndjson import NdjsonReader
 from livepost.records.validate import defect
@@ -82,7 +82,9 @@ class FileSource:
             reader = self._reader(file.path, number)
             with closing(file.blocks()) as blocks:
                 for block in blocks:
-                    if batch := reader.feed(block):
+                    batch = reader.feed(block)
+                    file.block_bytes = next_block_bytes(len(block), len(batch))
+                    if batch:
                         yield batch
                     if reader.stopped:
                         break
