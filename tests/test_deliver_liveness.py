@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import queue
 import ssl
 import time
 from collections.abc import Generator, Sequence
@@ -17,6 +19,7 @@ from whole_runs import DIRECT, counts, options, run
 from livepost.config import LivenessOptions, RouteOptions, TlsOptions
 from livepost.deliver import Result, deliver
 from livepost.model import Record, Rejection
+from livepost.records.source import ObjectSource
 from livepost.rehearsal.limits import Hint, IdleEnding, ServerLimits
 from livepost.rehearsal.server import PracticeServer
 
@@ -149,11 +152,34 @@ def test_with_a_safe_path_a_doubtful_connection_is_asked() -> None:
 
 @either_protocol
 def test_heartbeats_keep_connections_alive_while_more_may_come(http2: bool) -> None:
-    liveness = LivenessOptions(keepalive_path="/health", keepalive_every="0.15")
+    liveness = LivenessOptions(keepalive_path="/health", keepalive_every=0.15)
     _, server = deliver_bursts(
         ServerLimits(idle_timeout=0.4, pings_count=False), [1.0, 1.0], liveness=liveness, http2=http2
     )
     assert server.stats.connections == 1
+
+
+def test_heartbeats_keep_the_connection_of_a_program_that_stays_open_alive() -> None:
+    """Somebody puts objects into a queue, now and then."""
+    objects: queue.Queue[object] = queue.Queue()
+    liveness = LivenessOptions(keepalive_path="/health", keepalive_every=0.15, no_memory=True)
+
+    async def main() -> None:
+        async with PracticeServer(limits=ServerLimits(idle_timeout=0.4)) as server:
+            source = ObjectSource(iter(objects.get, None))
+            settings = options(f"{server.url}/api", liveness=liveness)
+            run = asyncio.create_task(deliver(source, settings))
+            for number in (1, 2):
+                objects.put({"id": number})
+                await asyncio.sleep(1.0)
+                assert server.stats.requests == number
+            objects.put(None)
+            result = await run
+            assert counts(result) == (2, 0, 0, 0)
+            assert server.stats.connections == 1
+            assert result.summary.connections.heartbeats >= 6
+
+    run(main())
 
 
 @pytest.mark.parametrize("ending", [IdleEnding.RESET, IdleEnding.FORGET])

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from typing import Literal
 
 from livepost.errors import ConfigurationError
 from livepost.option import at_least, option, positive
@@ -35,7 +36,6 @@ class RequestOptions:
 
 # What stands in a request line as it is.  No query: that may hold a secret, and a run keeps its options.
 _SAFE_PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*")
-_NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,10 +136,11 @@ class LivenessOptions:
         help="a path that may be asked for by GET at any time, such as /health: a connection idle for so "
         "long that the server may be closing it is tried with it instead of being replaced",
     )
-    keepalive_every: str | None = option(
+    keepalive_every: float | Literal["auto"] | None = option(
         None,
         "--keepalive-every",
-        metavar="auto|SECONDS",
+        metavar="auto|TIME",
+        unit="seconds",
         help="while more records may come, ask for --keepalive-path on each connection in use that is idle "
         "for so long, until --idle-timeout after its last record; auto: before the server's idle limit "
         "(default: do not ask)",
@@ -169,12 +170,7 @@ class LivenessOptions:
                 "--keepalive-path is no path that a request could name",
                 "begin it with / and leave out any query; percent-encode spaces and what is not ASCII",
             )
-        every = self.keepalive_every
-        if every is not None and every != "auto" and _NUMBER.fullmatch(every) is None:
-            raise ConfigurationError(
-                f"--keepalive-every {every} is not understood", "write auto or seconds, as in 40 or 2.5"
-            )
-        if every is not None and path is None:
+        if self.keepalive_every is not None and path is None:
             raise ConfigurationError(
                 "--keepalive-every needs something to ask for", "add --keepalive-path PATH, as in /health"
             )
@@ -187,7 +183,7 @@ class LivenessOptions:
     @property
     def heartbeat_seconds(self) -> float | None:
         """`keepalive_every` as a number; None if it is auto or not set."""
-        return None if self.keepalive_every in (None, "auto") else float(self.keepalive_every)
+        return None if self.keepalive_every == "auto" else self.keepalive_every
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,6 +107,18 @@ def test_none_means_no_limit_where_there_may_be_none() -> None:
     assert refused("--connections", "none").startswith("argument --connections: 'none' is not a number")
 
 
+def test_a_time_may_be_a_word_where_there_is_one() -> None:
+    every = ("--keepalive-path", "/", "--keepalive-every")
+    assert options(LivenessOptions, *every, "auto").keepalive_every == "auto"
+    assert options(LivenessOptions, *every, "500ms").keepalive_every == 0.5
+    assert options(LivenessOptions, *every, "40").keepalive_every == 40.0
+    assert options(LivenessOptions, *every, "none").keepalive_every is None
+    said = refused(*every, "often")
+    assert (
+        "argument --keepalive-every: 'often' is not a time; write 90, 1.5s, 500ms, 2m or 1h, or auto" in said
+    )
+
+
 def test_an_empty_proxy_is_not_the_default() -> None:
     assert options(RouteOptions, "-x", "").proxy == ""
     assert options(RouteOptions).proxy is None

@@ -79,7 +79,7 @@ def test_a_sleep_is_told_once_to_each_pool(tmp_path: Path) -> None:
     [
         (None, KeepAlive(HEALTH)),
         ("auto", KeepAlive(HEALTH, beats=True)),
-        ("2.5", KeepAlive(HEALTH, beats=True, every=2.5)),
+        (2.5, KeepAlive(HEALTH, beats=True, every=2.5)),
     ],
 )
 def test_what_may_be_asked_to_keep_a_connection_alive(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import queue
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -170,21 +171,27 @@ def test_objects_that_cannot_be_sent_are_rejected() -> None:
     assert reasons[5] == "cannot be encoded as JSON: nested too deeply"
 
 
-@pytest.mark.parametrize(("count", "sizes"), [(0, []), (1, [1]), (500, [500]), (1001, [500, 500, 1])])
-def test_objects_come_in_batches(count: int, sizes: list[int]) -> None:
-    assert [len(batch) for batch in ObjectSource(range(count), clock=lambda: 0.0).batches()] == sizes
+def test_an_object_may_be_used_again_for_the_next() -> None:
+    def objects() -> Iterator[dict[str, int]]:
+        same: dict[str, int] = {}
+        for number in range(1000):
+            same["id"] = number
+            yield same
+
+    results = [result for batch in ObjectSource(objects()).batches() for result in batch]
+    assert [result.body for result in results if isinstance(result, Record)] == [
+        b'{"id":%d}' % number for number in range(1000)
+    ]
 
 
-def test_an_object_that_took_long_to_come_is_not_kept_waiting() -> None:
-    now = 0.0
-
-    def objects() -> Iterator[int]:
-        nonlocal now
-        for delay in (0.0, 0.0, 5.0, 5.0, 0.0):
-            now += delay
-            yield 7
-
-    assert [len(batch) for batch in ObjectSource(objects(), clock=lambda: now).batches()] == [3, 1, 1]
+def test_an_object_does_not_wait_for_the_next() -> None:
+    objects: queue.Queue[int | None] = queue.Queue()
+    batches = ObjectSource(iter(objects.get, None)).batches()
+    for number in (1, 2):
+        objects.put(number)
+        assert next(batches) == [Record(number, b"%d" % number, "objects", number)]
+    objects.put(None)
+    assert list(batches) == []
 
 
 def test_what_the_iterable_raises_is_passed_on() -> None:

@@ -124,19 +124,25 @@ def _help(field: dataclasses.Field[Any]) -> str:
 
 
 def _converter(hint: Any, unit: str) -> Callable[[str], Any]:
-    """From text to the field's type; `none` where that may be None."""
-    is_optional = isinstance(hint, types.UnionType)
-    (kind,) = [part for part in typing.get_args(hint) if part is not type(None)] if is_optional else [hint]
+    """From text to the field's type; `none` where that may be None, and what a Literal in it holds."""
+    is_union = isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union
+    parts = typing.get_args(hint) if is_union else (hint,)
+    words = {word: word for part in parts for word in typing.get_args(part)}
+    if type(None) in parts:
+        words["none"] = None
+    (kind,) = [part for part in parts if part is not type(None) and not typing.get_args(part)]
     if kind is str:
         return str
     read = _READ_UNIT.get(unit, kind)
 
     def convert(text: str) -> Any:
-        if is_optional and text.lower() == "none":
-            return None
+        if text.lower() in words:
+            return words[text.lower()]
         try:
             return read(text)
         except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error) if unit else f"{text!r} is not a number") from None
+            problem = str(error) if unit else f"{text!r} is not a number"
+            also = "".join(f", or {word}" for word in words if word != "none")
+            raise argparse.ArgumentTypeError(problem + also) from None
 
     return convert

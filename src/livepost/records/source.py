@@ -8,11 +8,11 @@ from typing import Protocol
 
 import msgspec
 
-from livepost.clock import Clock, monotonic
 from livepost.config import InputOptions
 from livepost.errors import ConfigurationError
 from livepost.model import Record, Rejection
 from livepost.records.array import JsonReader
+from livepost.records.batching import in_batches
 from livepost.records.blocks import STANDARD_INPUT, InputFile, next_block_bytes
 from livepost.records.letters import LetterReader
 from livepost.records.ndjson import NdjsonReader
@@ -107,39 +107,23 @@ class ObjectSource:
     more; a NaN becomes null.  `bytes` are taken for JSON and pass through as they are.  What cannot be
     encoded, or is not valid JSON, becomes a Rejection; its line is its number.
 
-    A batch is full after `batch_records`, but an object that took long to come is not kept waiting
-    for the next one.  The iterable is used in the thread that takes the batches; what it raises ends
-    them and is passed on.
+    An object is sent as soon as it has come, however long the next one takes: so an iterable that stays
+    open, such as `iter(queue.get, None)`, keeps the run's connections alive in between.  The iterable is used
+    in a thread of its own, some `batch_records` ahead; what it raises ends the batches and is passed on.
     """
 
     bytes_total = None
-    _PATIENCE_SECONDS = 0.02
 
-    def __init__(
-        self,
-        objects: Iterable[object],
-        name: str = "objects",
-        *,
-        batch_records: int = 500,
-        clock: Clock = monotonic,
-    ) -> None:
+    def __init__(self, objects: Iterable[object], name: str = "objects", *, batch_records: int = 500) -> None:
         self._objects = objects
         self._name = name
         self._batch_records = batch_records
-        self._clock = clock
         self.bytes_read = 0
 
     def batches(self) -> Generator[list[Record | Rejection], None, None]:
-        batch: list[Record | Rejection] = []
-        begun_at = self._clock()
-        for number, value in enumerate(self._objects, 1):
-            batch.append(self._encode(number, value))
-            if len(batch) == self._batch_records or self._clock() - begun_at > self._PATIENCE_SECONDS:
-                yield batch
-                batch = []
-                begun_at = self._clock()
-        if batch:
-            yield batch
+        # Encoded before the next is asked for: whoever makes them may use the same object again.
+        encoded = (self._encode(number, value) for number, value in enumerate(self._objects, 1))
+        yield from in_batches(encoded, self._batch_records)
 
     def _encode(self, number: int, value: object) -> Record | Rejection:
         try:
