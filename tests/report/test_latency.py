@@ -83,3 +83,10 @@ def test_memory_does_not_grow_with_the_number_of_values() -> None:
 def test_a_percentile_beyond_0_to_100_is_refused(p: float) -> None:
     with pytest.raises(ValueError, match="from 0 to 100"):
         recorded(1.0).percentile(p)
+
+
+def test_the_sum_is_exact() -> None:
+    histogram = LatencyHistogram()
+    histogram.record((0.25, 0.5))
+    histogram.record((-1.0, 2.0))
+    assert histogram.total_seconds == 2.75

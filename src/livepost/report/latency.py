@@ -30,15 +30,18 @@ class LatencyHistogram:
     recorded they are 0.0.
     """
 
-    __slots__ = ("_counts", "_longest_seconds")
+    __slots__ = ("_counts", "_longest_seconds", "total_seconds")
 
     def __init__(self) -> None:
         self._counts: Counter[int] = Counter()
         self._longest_seconds = 0.0
+        self.total_seconds = 0.0
+        """The sum of all durations, exactly."""
 
     def record(self, seconds: Sequence[float]) -> None:
         """Count some durations; those that are below zero or not numbers count as zero."""
         clean = [value if value > 0.0 else 0.0 for value in seconds]
+        self.total_seconds += sum(clean)
         self._longest_seconds = max(self._longest_seconds, max(clean, default=0.0))
         halves = memoryview(array("f", clean)).cast("B").cast("H")
         self._counts.update(halves[_UPPER_HALF::2])

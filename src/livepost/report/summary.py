@@ -220,7 +220,7 @@ def summarize(tally: Tally, *, read: int, seconds: float) -> Summary:
             handshakes_per_1000=_significant(1000 * tally.opened / sent) if sent else 0.0,
             requests_per_connection=RequestsEach(min=each.least, median=each.median, max=each.most),
             heartbeats=tally.heartbeats,
-            estimated_seconds_saved=_significant(tally.estimated_seconds_saved),
+            estimated_seconds_saved=_significant(tally.estimated_seconds_saved(seconds)),
         ),
         latency_ms=Latency(
             p50=round(latency.percentile(50), 3),

@@ -94,17 +94,19 @@ class Tally:
         self._fold()
         return self._latency
 
-    @property
-    def estimated_seconds_saved(self) -> float:
-        """What the requests on connections that had carried one before would have spent in dialling.
+    def estimated_seconds_saved(self, seconds: float) -> float:
+        """How much longer this run of so many seconds would at least have taken with a dial for each request.
 
-        That is `reused` times the median of the dials of this run that ended in a full handshake: those of
-        TLS that resumed no session, or all in cleartext.  A dial is measured from name look-up until the
-        connection could carry a request (`ConnectionOpened.seconds`).  The median, so that one lost packet
-        does not inflate the estimate.  It is a sum over all requests as if they had waited one after the
-        other: n connections at a time would have waited about one nth of it.  0.0 if no dial was full.
+        That is `reused` times the quickest dial of this run that ended in a full handshake (those of TLS that
+        resumed no session, or all in cleartext), over how many requests there were at a time on average.  A
+        dial is measured from name look-up until the connection could carry a request
+        (`ConnectionOpened.seconds`); the quickest, because the others may have waited for this process, which
+        was busy.  0.0 if no dial was full.
         """
-        return self.reused * self._full_dials.percentile(50) / 1e3
+        if seconds <= 0:
+            return 0.0
+        at_a_time = max(1.0, self.latency.total_seconds / seconds)
+        return self.reused * self._full_dials.percentile(0) / 1e3 / at_a_time
 
     def _fold(self) -> None:
         self._latency.record(self._recent_seconds)
