@@ -69,7 +69,7 @@ class StandInEpoll:
     def register(self, descriptor: int, mask: int) -> None:
         pass
 
-    def poll(self, seconds: float) -> list[tuple[int, int]]:
+    def poll(self, seconds: float, most: int = 1) -> list[tuple[int, int]]:
         self._news.reverse()
         return self._news[0]
 

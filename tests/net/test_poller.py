@@ -247,6 +247,38 @@ def test_exchanges_that_nobody_carries_were_not_sent(scene: Scene) -> None:
     assert scene.work.failures == [(b"b", Sent.NOTHING, "the connection was closed")]
 
 
+class SmallEpoll:
+    """Tells of two at a time, unless asked for more: as the real one does of 1 023."""
+
+    def __init__(self) -> None:
+        self._epoll = real_epoll()
+
+    def poll(self, seconds: float, most: int = 2) -> list[tuple[int, int]]:
+        return self._epoll.poll(seconds, most)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._epoll, name)
+
+
+real_epoll = select.epoll
+
+
+def test_a_round_serves_more_connections_than_an_epoll_tells_of_by_itself(
+    monkeypatch: pytest.MonkeyPatch, loop: asyncio.AbstractEventLoop, manual_time: ManualTime
+) -> None:
+    monkeypatch.setattr(select, "epoll", SmallEpoll)
+    scene = Scene(loop, manual_time)
+    connections = [scene.connect(str(number)) for number in range(5)]
+    scene.work.add(*(b"a" for _ in connections))
+    scene.poller.offer(connections)
+    for connection in connections:
+        connection.answers()
+    scene.log.clear()
+    scene.until(lambda: len(scene.work.answers) == 5)
+    assert sorted(scene.log[:5]) == sorted(f"{connection.name} takes in" for connection in connections)
+    scene.close()
+
+
 def test_writable_is_reported_only_while_it_is_wanted(scene: Scene) -> None:
     one = scene.connect("one", room=0)
     turn(scene.loop)

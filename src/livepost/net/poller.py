@@ -87,7 +87,7 @@ class Poller:
 
     def offer(self, connections: Iterable[Polled]) -> None:
         """Give work to connections that have room and waited without any."""
-        self._round(self._epoll.poll(0), {connection.descriptor: connection for connection in connections})
+        self._round(self._poll(), {connection.descriptor: connection for connection in connections})
 
     def close(self) -> None:
         """Let go of the event loop and the descriptor.  Closing twice does nothing."""
@@ -96,9 +96,13 @@ class Poller:
         self._loop.remove_reader(self._epoll.fileno())
         self._epoll.close()
 
+    def _poll(self) -> list[tuple[int, int]]:
+        # Of all of them: by itself it tells of 1 023 at most.
+        return self._epoll.poll(0, len(self._connections) or 1)
+
     def _turn(self) -> None:
         """The event loop says that something has come."""
-        events = self._epoll.poll(0)
+        events = self._poll()
         for _ in range(_ROUNDS_IN_A_ROW):
             if not events:
                 break
@@ -118,7 +122,7 @@ class Poller:
                 ready[descriptor] = connection
         if settled:
             self._work.settle(settled, now)
-        events = self._epoll.poll(0)
+        events = self._poll()
         if ready:
             for descriptor, mask in events:
                 connection = ready.get(descriptor)
