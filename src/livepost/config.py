@@ -319,7 +319,8 @@ class ShowOptions:
         "-o",
         "--output",
         metavar="FILE",
-        help="a receipt for every record, one JSON line each; - is stdout",
+        help="a receipt for every record, one JSON line each, in place of what is in FILE "
+        "(resume adds to it); - is stdout",
     )
     json: bool = option(False, "--json", help="print the summary as JSON on stdout")
     progress: str = option(

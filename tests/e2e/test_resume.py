@@ -92,6 +92,18 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(
     assert again.err.endswith("livepost: there is nothing to be sent\n")
 
 
+def test_receipts_of_the_earlier_part_stay(tmp_path: Path, server: Server) -> None:
+    run, receipts = tmp_path / "run", tmp_path / "receipts.ndjson"
+    with half_done(server, write_input(tmp_path, "ndjson"), "--run", run, "-o", receipts) as command:
+        command.signal(signal.SIGINT)
+        command.ended()
+    assert_all_once(server, livepost("resume", run, "-o", receipts))
+    assert livepost("resume", run, "-o", receipts).code == 0
+    told = [json.loads(line) for line in receipts.read_bytes().splitlines()]
+    delivered = sorted(line["n"] for line in told if line["outcome"] == "delivered")
+    assert delivered == list(range(1, RECORDS + 1))
+
+
 def test_it_is_stopped_and_resumed_many_times(tmp_path: Path, server: Server) -> None:
     run = tmp_path / "run"
     file = write_input(tmp_path, "ndjson")

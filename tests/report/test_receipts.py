@@ -199,6 +199,28 @@ def test_an_existing_file_is_emptied_once_something_is_to_be_written(path: Path)
     assert path.read_bytes() == b""
 
 
+@pytest.mark.parametrize("cut_off", [b"", b'{"n": 1, "outc', b"x" * 200_000])
+@pytest.mark.parametrize("lines_before", [b"", b"1\n", b"1\n" + b"2" * 100_000 + b"\n"])
+def test_what_is_there_stays_where_a_run_goes_on(path: Path, lines_before: bytes, cut_off: bytes) -> None:
+    path.write_bytes(lines_before + cut_off)
+    receipts = Receipts(str(path), continues=True)
+    assert path.read_bytes() == lines_before + cut_off
+    for number in (3, 4):
+        receipts.finished(exchange(number), DELIVERED, answer(b"ok"), 0.1)
+        receipts.flush()
+    receipts.close()
+    content = path.read_bytes()
+    assert content.startswith(lines_before)
+    assert [json.loads(line)["n"] for line in content[len(lines_before) :].splitlines()] == [3, 4]
+
+
+def test_a_run_that_goes_on_may_be_the_first_to_write_receipts(path: Path) -> None:
+    receipts = Receipts(str(path), continues=True)
+    receipts.finished(exchange(3), DELIVERED, answer(b"ok"), 0.1)
+    receipts.close()
+    assert [line["n"] for line in lines(path)] == [3]
+
+
 @pytest.mark.parametrize(
     ("name", "message", "hint"),
     [

@@ -39,7 +39,8 @@ _FLUSH_SECONDS = 1.0
 class Session:
     """One delivery, from options that make sense to an exit code.
 
-    `inputs` are files that the receipts must not overwrite.  Raises ConfigurationError; nothing is
+    `inputs` are files that the receipts must not overwrite.  Where it `continues` a run, the receipts of the
+    earlier part stay.  Raises ConfigurationError; nothing is
     written then.  Call `record_in` if there is a run directory, and then `carry_out`.
     """
 
@@ -51,12 +52,13 @@ class Session:
         *,
         run_id: UUID | None = None,
         inputs: Sequence[str] = (),
+        continues: bool = False,
     ) -> None:
         self._show = show
         self._max_handshakes_per_1000 = options.liveness.max_handshakes_per_1000
         progress = make_progress(_progress_mode(show), sys.stderr)
         self._delivery = Delivery(source, options, run_id=run_id, progress=progress)
-        self._receipts = _open_receipts(show.receipts, inputs)
+        self._receipts = _open_receipts(show.receipts, inputs, continues=continues)
         if self._receipts is not None:
             self._delivery.observe(self._receipts)
         self._run: Run | None = None
@@ -136,7 +138,7 @@ def _progress_mode(show: ShowOptions) -> str:
     return "plain" if shares_terminal and show.progress != "none" else show.progress
 
 
-def _open_receipts(path: str | None, inputs: Sequence[str]) -> Receipts | None:
+def _open_receipts(path: str | None, inputs: Sequence[str], *, continues: bool) -> Receipts | None:
     """Refuses to overwrite an input, which would be emptied before it is read."""
     if path is None:
         return None
@@ -146,7 +148,7 @@ def _open_receipts(path: str | None, inputs: Sequence[str]) -> Receipts | None:
             raise ConfigurationError(
                 f"the receipts would overwrite the input {name}", "give -o the name of another file"
             )
-    return Receipts(path)
+    return Receipts(path, continues=continues)
 
 
 def _status(file: str | int) -> os.stat_result | None:
@@ -221,10 +223,10 @@ def _say_troubles(result: Result, standing: Standing | None) -> None:
             say(f"livepost: {line}")
 
 
-def show_nothing_to_send(standing: Standing, show: ShowOptions) -> None:
+def show_nothing_to_send(standing: Standing, show: ShowOptions, *, continues: bool = False) -> None:
     """What a delivery would show, and write, of a run that has nothing for it."""
     if show.receipts is not None:
-        Receipts(show.receipts).close()
+        Receipts(show.receipts, continues=continues).close()
     if show.json:
         print_data(summarize(Tally(), read=0, seconds=0.0).to_json())
     say(f"livepost: run {standing.path}: {standing}")

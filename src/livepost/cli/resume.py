@@ -48,14 +48,14 @@ def main(arguments: Sequence[str]) -> int:
     found = describe(path)
     if found.activity is Activity.ENDED and _has_finished(found):
         standing = Standing.described(found)
-        show_nothing_to_send(standing, show)
+        show_nothing_to_send(standing, show, continues=True)
         return _code_of_all(ExitCode.DELIVERED, standing)
     run = Run.open(path)
     try:
         given = asked.restore(run.manifest.asked, given)
         options = delivery_options(given)
         source = ResumedSource(run, given.files, options)
-        session = Session(source, options, show, run_id=run.manifest.id, inputs=given.files)
+        session = Session(source, options, show, run_id=run.manifest.id, inputs=given.files, continues=True)
     except BaseException:
         run.close()
         raise

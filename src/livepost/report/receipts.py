@@ -64,19 +64,20 @@ class Receipts:
 
     A path of `-` is standard output.  A file is created for its owner only (mode 0600), because answers
     may hold personal data; one that exists is emptied by the first `flush`, or `close`: not by a run that
-    never began.
+    never began.  Where it `continues`, the lines there stay, but for the last if a crash cut it off.
 
     Raises ConfigurationError if the file cannot be opened.  Every method raises OutputError when
     writing fails (disk full, reader gone), once: from then on receipts are dropped, so that the run
     can be ended in order.
     """
 
-    def __init__(self, path: str, *, body_bytes: int = 4096) -> None:
+    def __init__(self, path: str, *, continues: bool = False, body_bytes: int = 4096) -> None:
         self._name = "standard output" if path == STDOUT else repr(path)
         self._body_bytes = body_bytes
         self._file: int | None = _stdout() if path == STDOUT else _open(path)
         self._owns_file = path != STDOUT
-        self._is_to_be_emptied = self._owns_file
+        self._is_to_be_prepared = self._owns_file
+        self._continued = path if continues else None
         self._buffer = bytearray()
         self._encode_into = msgspec.json.Encoder().encode_into
         self._attempts_of_retried: dict[int, int] = {}
@@ -128,9 +129,9 @@ class Receipts:
         if self._file is None:
             return
         try:
-            if self._is_to_be_emptied:
-                self._is_to_be_emptied = False
-                _empty(self._file)
+            if self._is_to_be_prepared:
+                self._is_to_be_prepared = False
+                _prepare(self._file, self._continued)
             _write_all(self._file, lines)
         except OSError as error:
             with suppress(OSError):
@@ -198,10 +199,25 @@ def _stdout() -> int:
     raise ConfigurationError("standard output is closed", "give the receipts the path of a file")
 
 
-def _empty(file: int) -> None:
-    # A pipe or a device cannot be emptied, and has no need to be.
+def _prepare(file: int, continued: str | None) -> None:
+    """Cut off what is not to stay, and go to the end; `continued` is the path if its lines are to stay."""
+    # A pipe or a device cannot be cut, and has no need to be.
     if stat.S_ISREG(os.fstat(file).st_mode):
-        os.ftruncate(file, 0)
+        os.ftruncate(file, 0 if continued is None else _end_of_last_line(continued))
+        os.lseek(file, 0, os.SEEK_END)
+
+
+def _end_of_last_line(path: str) -> int:
+    with open(path, "rb") as lines:
+        end = lines.seek(0, os.SEEK_END)
+        while end:
+            start = max(0, end - _BUFFER_BYTES)
+            lines.seek(start)
+            found = lines.read(end - start).rfind(b"\n")
+            if found >= 0:
+                return start + found + 1
+            end = start
+    return 0
 
 
 def _write_all(file: int, data: bytearray) -> None:
