@@ -407,7 +407,7 @@ def test_what_is_not_wholly_sent_is_told_from_what_is() -> None:
 def test_numbers_of_streams_run_out() -> None:
     talk = Http2Talk()
     talk.machine._streams.next_id = LARGEST_STREAM - 2
-    talk.machine._update_room()
+    talk.machine.room = talk.machine._places.room()
     assert talk.machine.room == 2
     talk.machine.send(
         talk_exchange := talk.exchanges.setdefault(
