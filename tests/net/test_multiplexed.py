@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from h2.settings import SettingCodes
+from http2_talk import Http2Talk, read_frames, window_update
 from net_fakes import FakeWork, tcp_pair
 from net_line import Line, MakeLine, MakeTlsPair
 from server_ends import Http2End
@@ -13,6 +14,7 @@ from livepost.events import CloseReason
 from livepost.model import Sent
 from livepost.net.connection_state import ConnectionState
 from livepost.net.hand_over import HandOver
+from livepost.wire.frames import PING
 from livepost.wire.http2 import Http2Machine
 from livepost.wire.machine import Event
 
@@ -193,13 +195,16 @@ def test_an_exchange_that_takes_too_long_is_cancelled_alone(make_line: MakeLine)
     assert line.reason is CloseReason.TIMEOUT
 
 
-def test_the_place_of_a_cancelled_exchange_is_given_away_at_once(make_line: MakeLine) -> None:
+def test_the_place_of_a_cancelled_exchange_is_given_away_once_the_server_shows_that_it_lives(
+    make_line: MakeLine,
+) -> None:
     line = greeted(make_line, {STREAMS: 2}, max_time=60.0)
     line.post(b"1")
     line.time.advance(20.0)
     line.post(b"2", b"3")
     assert line.work.waiting == 1
     line.time.advance(40.0)
+    assert (line.connection.room, line.connection.capacity, line.work.waiting) == (0, 2, 1)
     line.serve(3)
     assert end_of(line).bodies == numbered(3)
     assert end_of(line).reset == [1]
@@ -223,6 +228,140 @@ def test_streams_are_given_up_without_a_reset_where_that_would_look_like_an_atta
     end_of(line).unanswered[:] = [9, 11, 13, 15, 17, 19]
     line.say(end_of(line).answer())
     assert (line.connection.capacity, line.work.answers) == (6, [])
+
+
+def pings(line: Line) -> int:
+    """How many are among what the server did not read yet; it reads that, and says nothing."""
+    line.turn()
+    return sum(sent.kind == PING for sent in read_frames(line.peer.read_some()))
+
+
+def late_ones(make_line: MakeLine, *waits: float, **timeouts: Any) -> Line:
+    """One exchange after another, each so long after the one before; the first is overdue at 60 s."""
+    line = greeted(make_line, {STREAMS: 100}, max_time=60.0, **timeouts)
+    line.post(b"1")
+    for number, wait in enumerate(waits, 2):
+        line.time.advance(wait)
+        line.post(b"%d" % number)
+    line.time.advance(60.0 - sum(waits))
+    return line
+
+
+def test_a_server_that_says_nothing_after_a_cancel_is_sent_nothing_more(make_line: MakeLine) -> None:
+    line = late_ones(make_line, 20.0)
+    assert [body for body, _, _ in line.work.failures] == [b"1"]
+    assert pings(line) == 1
+    assert (line.connection.room, line.connection.capacity) == (98, 100)
+    line.time.advance(4.9)
+    assert (line.connection.closing, line.changed) == (None, [])
+    line.time.advance(0.1)
+    assert (line.connection.closing, line.changed) == (CloseReason.TIMEOUT, [0])
+    line.post(b"3")
+    assert line.work.waiting == 1
+    # What is open may be answered all the same.
+    line.say(Http2Talk().ok(3))
+    assert [body for body, _ in line.work.answers] == [b"2"]
+    assert line.reason is CloseReason.TIMEOUT
+
+
+def test_a_server_that_is_gone_ends_with_what_was_open_last(make_line: MakeLine) -> None:
+    line = late_ones(make_line, 20.0, 1.0)
+    line.time.advance(5.0)
+    assert line.connection.closing is CloseReason.TIMEOUT
+    line.time.advance(15.9)
+    assert [body for body, _, _ in line.work.failures] == [b"1", b"2"]
+    assert line.closed == []
+    line.time.advance(0.1)
+    assert line.reason is CloseReason.TIMEOUT
+    assert [body for body, _, _ in line.work.failures] == [b"1", b"2", b"3"]
+    assert pings(line) == 1
+
+
+def test_whatever_is_read_after_a_cancel_shows_that_the_server_lives(make_line: MakeLine) -> None:
+    line = late_ones(make_line, 20.0)
+    line.say(window_update(0, 1))
+    assert line.connection.room == 99
+    line.time.advance(19.9)
+    assert line.connection.closing is None
+    line.post(b"3")
+    assert len(line.work.pulled) == 3
+
+
+def test_each_cancel_gives_the_server_its_time_anew(make_line: MakeLine) -> None:
+    line = late_ones(make_line, 4.0, 30.0)
+    line.say(window_update(0, 1))
+    # The first PING was not answered, but that it lives was shown.
+    line.time.advance(4.0)
+    assert [body for body, _, _ in line.work.failures] == [b"1", b"2"]
+    line.time.advance(4.9)
+    assert line.connection.closing is None
+    line.time.advance(0.1)
+    assert line.connection.closing is CloseReason.TIMEOUT
+
+
+def test_cancels_bring_one_ping_in_thirty_seconds_at_most(make_line: MakeLine) -> None:
+    line = late_ones(make_line, 10.0, 40.0)
+    line.serve(3)
+    line.time.advance(10.0)
+    assert [body for body, _, _ in line.work.failures] == [b"1", b"2"]
+    assert (pings(line), line.connection.room) == (0, 98)
+    # Nothing shows that it lives, and it may be asked again.
+    line.time.advance(19.9)
+    assert pings(line) == 0
+    line.time.advance(0.1)
+    assert pings(line) == 1
+    assert line.connection.closing is None
+    line.time.advance(5.0)
+    assert line.connection.closing is CloseReason.TIMEOUT
+
+
+def test_a_connection_that_is_to_end_is_not_asked_when_exchanges_are_cancelled(make_line: MakeLine) -> None:
+    line = greeted(make_line, max_time=60.0)
+    line.post(b"1")
+    line.time.advance(20.0)
+    line.post(b"2")
+    line.connection.drain()
+    line.time.advance(40.0)
+    assert [body for body, _, _ in line.work.failures] == [b"1"]
+    assert pings(line) == 0
+
+
+def test_a_cancel_that_the_socket_refuses_ends_the_connection(make_line: MakeLine) -> None:
+    line = late_ones(make_line, 10.0, 40.0)
+    line.serve(3)
+    line.time.advance(10.0)
+    line.peer.reset()
+    line.arrives()
+    line.time.advance(20.0)
+    assert line.closed == [CloseReason.RESET]
+    assert len(line.work.failures) == 3
+
+
+def test_a_server_that_reads_nothing_does_not_fill_the_memory(make_line: MakeLine) -> None:
+    """Its answers come all the same, and make room; and there is always work."""
+    machine = Http2Machine(max_in_doubt=1 << 31)
+    line = make_line(tcp_pair(8192), end=Http2End({WINDOW: 1 << 20}), machine=machine)
+    line.greet()
+    line.say(window_update(0, 1 << 30))
+    talk = Http2Talk()
+    largest = offered = 0
+    for number in range(1, 200, 2):
+        line.work.add(*[b"x" * 16_000] * 10)
+        if line.hungry > offered:
+            # As the pool does.
+            offered = line.hungry
+            line.offer()
+        assert line.connection._unsent is not None
+        largest = max(largest, len(line.connection._unsent) + machine._output.end - machine._output.taken)
+        if number < 20:
+            line.say(talk.ok(number))
+    assert (len(line.work.pulled), len(line.work.answers), line.work.waiting) == (10, 10, 990)
+    assert largest < 170_000
+    # Once it reads, as many more go as it takes at a time.
+    while len(line.work.pulled) < 110:
+        line.peer.read_some()
+        line.turn()
+    line.connection.close(CloseReason.STOPPED)
 
 
 def test_a_head_may_be_late_on_one_stream_alone(make_line: MakeLine) -> None:
