@@ -169,7 +169,7 @@ class Schedule:
 
     def _choose_again(self, limit: int, now: float) -> list[Exchange]:
         retries = self._retries
-        pulled = self._take_again(retries.followed, limit)
+        pulled = self._take_again(retries.prompt, limit)
         room = wanted = min(limit - len(pulled), len(retries.ready))
         if wanted > 0 and self._fresh_waiting:
             room = retries.within_budget(wanted, now, fresh_sent=self._intake.sent)
@@ -313,13 +313,20 @@ class Schedule:
     ) -> bool:
         """Put it among the retries; False if it has had its tries, or its time."""
         at = self._policy.next_try_at(
-            self._now, exchange.tries, exchange.first_sent_at, not_before=not_before
+            self._now,
+            exchange.tries,
+            exchange.first_sent_at,
+            not_before=not_before,
+            is_unseen=ruling.is_unseen,
         )
         if at is None:
             return False
         self._account.again(exchange, ruling.reason, response, self._now - exchange.sent_at)
-        self._retries.add(exchange, at)
-        self._retries.release_due(self._now)
+        if ruling.is_unseen and at == self._now:
+            self._retries.hasten(exchange)
+        else:
+            self._retries.add(exchange, at)
+            self._retries.release_due(self._now)
         self._remind_at(at)
         return True
 
@@ -330,7 +337,7 @@ class Schedule:
         if refusal is not None:
             return Outcome(State.REJECTED, f"{ruling.outcome.reason}: {refusal}")
         self._account.again(exchange, ruling.reason, response, self._now - exchange.sent_at)
-        self._retries.follow(exchange)
+        self._retries.hasten(exchange)
         self._remind_at(self._now)
         return None
 
