@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from h2.settings import SettingCodes
-from http2_talk import Http2Talk, read_frames, window_update
+from http2_talk import Http2Talk, frame, goaway, read_frames, rst_stream, window_update
 from net_fakes import FakeWork, tcp_pair
 from net_line import Line, MakeLine, MakeTlsPair
 from server_ends import Http2End
@@ -14,9 +14,20 @@ from livepost.events import CloseReason
 from livepost.model import Sent
 from livepost.net.connection_state import ConnectionState
 from livepost.net.hand_over import HandOver
-from livepost.wire.frames import PING
+from livepost.wire.frames import (
+    CONTINUATION,
+    DATA,
+    GOAWAY,
+    HEADERS,
+    PING,
+    PUSH_PROMISE,
+    SETTINGS,
+    ErrorCode,
+    frame_head,
+)
 from livepost.wire.http2 import Http2Machine
 from livepost.wire.machine import Event
+from livepost.wire.message import Exchange
 
 STREAMS = SettingCodes.MAX_CONCURRENT_STREAMS
 WINDOW = SettingCodes.INITIAL_WINDOW_SIZE
@@ -397,6 +408,135 @@ def test_the_wait_for_a_head_begins_for_each_when_it_is_written(make_line: MakeL
     assert line.closed == []
     line.time.advance(0.1)
     assert line.work.failures[1] == (big, Sent.ALL, "no answer within 29 s")
+
+
+class StoppingWork(FakeWork):
+    """Whoever hears of a failure stops the run."""
+
+    def failed(self, exchange: Exchange, sent: Sent, reason: str, now: float) -> None:
+        super().failed(exchange, sent, reason, now)
+        self.stop()
+
+    def stop(self) -> None:
+        raise NotImplementedError
+
+
+def test_whoever_hears_of_a_cancel_may_close_the_connection(make_line: MakeLine) -> None:
+    work = StoppingWork()
+    line = greeted(make_line, max_time=60.0, work=work)
+    work.stop = lambda: line.connection.close(CloseReason.STOPPED)  # type: ignore[method-assign]
+    line.post(b"1")
+    line.time.advance(20.0)
+    line.post(b"2")
+    line.time.advance(40.0)
+    assert [(body, why) for body, _, why in line.work.failures] == [
+        (b"1", "no answer within 60 s"),
+        (b"2", "the connection was closed (stopped)"),
+    ]
+    assert line.reason is CloseReason.STOPPED
+    assert pings(line) == 0
+
+
+def refuse_to_write(line: Line) -> None:
+    """The kernel knows that the connection is broken, but not yet when it is asked."""
+
+    def write(data: bytes | memoryview) -> int:
+        raise ConnectionResetError(104, "Connection reset by peer")
+
+    line.connection._write = write
+
+
+def test_a_reset_of_a_stream_that_cannot_be_written_ends_the_connection(make_line: MakeLine) -> None:
+    line = greeted(make_line, max_time=60.0)
+    line.post(b"1")
+    line.time.advance(20.0)
+    line.post(b"2")
+    refuse_to_write(line)
+    line.time.advance(40.0)
+    assert line.reason is CloseReason.RESET
+    assert [(body, sent) for body, sent, _ in line.work.failures] == [(b"1", Sent.ALL), (b"2", Sent.ALL)]
+
+
+def test_requests_that_cannot_be_written_were_not_sent(line: Line) -> None:
+    line.post(b"1")
+    refuse_to_write(line)
+    line.post(b"2", b"3")
+    assert line.reason is CloseReason.RESET
+    assert sorted((body, sent) for body, sent, _ in line.work.failures) == [
+        *((b"1", Sent.ALL), (b"2", Sent.NOTHING), (b"3", Sent.NOTHING)),
+    ]
+
+
+def test_what_is_owed_to_the_server_and_cannot_be_written_ends_the_connection(line: Line) -> None:
+    line.post(b"1")
+    refuse_to_write(line)
+    end_of(line).connection.ping(b"12345678")
+    line.peer.send(end_of(line).connection.data_to_send())
+    line.until_closed()
+    assert line.reason is CloseReason.RESET
+    assert line.failure[:2] == (b"1", Sent.ALL)
+
+
+def test_one_that_is_too_old_ends_with_its_last_answer(line: Line) -> None:
+    line.post(b"1", b"2")
+    line.serve(2)
+    line.connection.drain()
+    line.work.add(b"3")
+    line.answer()
+    assert line.closed == []
+    line.answer()
+    assert line.reason is CloseReason.TOO_OLD
+    assert line.work.waiting == 1
+
+
+# A server that breaks the protocol.
+
+
+HOSTILE = {
+    "a frame that is too large": (frame_head(DATA, 16_385, 0, 1), ErrorCode.FRAME_SIZE_ERROR),
+    "an answer on a stream that nobody opened": (frame(HEADERS, 5, 99, b"\x88"), ErrorCode.PROTOCOL_ERROR),
+    "a second answer on a stream": (frame(HEADERS, 5, 1, b"\x88") * 2, ErrorCode.STREAM_CLOSED),
+    "a window that overflows": (window_update(0, 2**31 - 1), ErrorCode.FLOW_CONTROL_ERROR),
+    "a head without an end": (
+        frame(HEADERS, 0, 3, b"\x88") + frame(CONTINUATION, 0, 3) * 100,
+        ErrorCode.ENHANCE_YOUR_CALM,
+    ),
+    "settings without an end": (frame(SETTINGS, 0, 0) * 10_001, ErrorCode.ENHANCE_YOUR_CALM),
+    "pings without an end": (frame(PING, 0, 0, bytes(8)) * 10_001, ErrorCode.ENHANCE_YOUR_CALM),
+    "goodbyes without an end": (goaway(LARGEST_STREAM) * 10_001, ErrorCode.ENHANCE_YOUR_CALM),
+    "resets without an end": (
+        frame(HEADERS, 5, 1, b"\x88") + rst_stream(1, 0) * 10_001,
+        ErrorCode.ENHANCE_YOUR_CALM,
+    ),
+    "a table larger than agreed": (frame(HEADERS, 5, 3, b"\x3f\xe2\x1f\x88"), ErrorCode.COMPRESSION_ERROR),
+    "a push": (frame(PUSH_PROMISE, 4, 1, b"\0\0\0\2\x82"), ErrorCode.PROTOCOL_ERROR),
+}
+
+
+@pytest.mark.parametrize("is_secure", [False, True])
+@pytest.mark.parametrize("what", HOSTILE)
+def test_a_server_that_breaks_the_protocol_is_told_why_and_no_record_is_lost(
+    make_line: MakeLine, tls_pair: MakeTlsPair, what: str, is_secure: bool
+) -> None:
+    line = make_line(tls_pair() if is_secure else tcp_pair(), end=Http2End())
+    line.greet()
+    line.post(*numbered(5))
+    line.serve(5)
+    said, code = HOSTILE[what]
+    heard = b""
+    for start in range(0, len(said), 20_000):
+        line.say(said[start : start + 20_000])
+        while line.peer.has_some():
+            heard += line.peer.read_some()
+    assert len(line.closed) == 1
+    answered, failed = line.work.answers, line.work.failures
+    assert sorted([body for body, _ in answered] + [body for body, _, _ in failed]) == numbered(5)
+    assert {sent for _, sent, _ in failed} == {Sent.ALL}
+    assert line.reason is (
+        CloseReason.SERVER_ANNOUNCED if what.startswith("goodbyes") else CloseReason.PROTOCOL_ERROR
+    )
+    *_, last = read_frames(heard)
+    assert (last.kind, last.payload[4:8]) == (GOAWAY, code.to_bytes(4, "big"))
 
 
 # Whether it is still there.

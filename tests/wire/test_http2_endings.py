@@ -502,19 +502,31 @@ def test_a_body_at_the_limit_is_whole(limit: int, says_length: bool) -> None:
     assert talk.outcomes() == [(1, whole), (3, whole)]
 
 
-def test_a_head_above_the_limit_tells_its_status() -> None:
+@pytest.mark.parametrize("is_over", [True, False])
+def test_a_head_above_the_limit_tells_its_status(is_over: bool) -> None:
     talk = Http2Talk(POST, POST)
     talk.take()
     # Each entry counts 32 bytes beside its own.
     first = talk.encoder.encode([(b":status", b"201"), (b"x", b"y" * 3_000)])
     block = first + b"\xbe" * 30
-    talk.receive(frame(HEADERS, END_HEADERS, 1, block))
+    talk.receive(frame(HEADERS, END_HEADERS | (END_STREAM if is_over else 0), 1, block))
     response = talk.response()
     assert (response.status, response.body, response.complete) == (201, b"", False)
     assert len(response.fields) == (65_536 - 42) // 3_033
-    assert talk.take() == [(RST_STREAM, 0, 1, b"\0\0\0\x08")]
+    assert talk.take() == ([] if is_over else [(RST_STREAM, 0, 1, b"\0\0\0\x08")])
     talk.receive(talk.ok(3))
     assert talk.outcomes()[1] == (3, OK_RESPONSE)
+
+
+def test_an_answer_that_is_over_and_too_long_ends_the_request_that_is_not_whole() -> None:
+    talk = Http2Talk(settings={INITIAL_WINDOW_SIZE: 4}, max_response_bytes=10)
+    talk.send(POST, b"x" * 20)
+    talk.take()
+    talk.receive(talk.head(1, status=413) + talk.data(1, b"y" * 11))
+    assert talk.response() == Response(413, (), b"y" * 10, complete=False)
+    assert talk.take() == [(RST_STREAM, 0, 1, b"\0\0\0\x08")]
+    talk.receive(window_update(1, 100))
+    assert talk.take() == []
 
 
 # The wrong protocol.

@@ -231,7 +231,8 @@ class MultiplexedConnection(Connection):
 
     def carry(self, exchanges: list[Exchange], now: float) -> None:
         machine = self._machine
-        if self.state is _CLOSED:
+        if self.state is not _BUSY:
+            # It has been closed in this round.
             return
         before = requests = self.requests
         number = self.number
@@ -247,8 +248,6 @@ class MultiplexedConnection(Connection):
             self._wait_for_work(now)
             return
         self.requests = requests
-        if self.state is not _BUSY:
-            self._enter(_BUSY)
         if not self._flush(now):
             return
         # The earliest that anything can be due; `expire` finds out what is.
