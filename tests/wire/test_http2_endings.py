@@ -449,6 +449,17 @@ def test_a_connection_without_a_place_left_is_exhausted() -> None:
     assert (talk.machine.room, talk.machine.closing) == (0, CloseReason.EXHAUSTED)
 
 
+def test_a_server_without_a_limit_is_left_with_a_thousand_abandoned_streams_at_most() -> None:
+    talk = Http2Talk()
+    talk.machine._streams._cancels._left = -1_000_000
+    while talk.machine.closing is None:
+        talk.machine.cancel(talk.exchanges[talk.send()])
+        talk.take()
+        talk.receive(window_update(0, len(BODY)))
+    assert (len(talk.exchanges), len(talk.machine._streams.abandoned)) == (1_000, 1_000)
+    assert (talk.machine.room, talk.machine.closing) == (0, CloseReason.EXHAUSTED)
+
+
 def test_a_request_that_cannot_end_is_reset_beyond_the_budget() -> None:
     talk = Http2Talk(settings={INITIAL_WINDOW_SIZE: 10})
     numbers = [talk.send(POST, b"x" * 20) for _ in range(10)]

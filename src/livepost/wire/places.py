@@ -16,6 +16,9 @@ from livepost.wire.streams import Streams
 
 _UNKNOWN = 2**31
 
+# A server that names no limit is not to be left with ever more streams that nobody waits for.
+_ABANDONED_AT_MOST = 1_000
+
 
 class Places:
     """Reckons how many exchanges a connection carries (`capacity`), and how many more it takes (`room`)."""
@@ -47,7 +50,7 @@ class Places:
         streams = self._streams
         next_id = streams.next_id
         taken = len(streams.abandoned)
-        if next_id > LARGEST_STREAM or (taken and taken >= self._peer.max_streams):
+        if next_id > LARGEST_STREAM or (taken and taken >= min(self._peer.max_streams, _ABANDONED_AT_MOST)):
             streams.close(CloseReason.EXHAUSTED)
         if streams.closing is not None or streams.uploads.is_blocked():
             return 0
