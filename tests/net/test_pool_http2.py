@@ -554,7 +554,7 @@ def test_without_keep_alive_each_exchange_has_its_connection(make_scene: MakeSce
 
 ACTIONS = ["join", "greet", "answer", "answer all"] * 3 + ["work", "time", "long time", "close", "reset"]
 ACTIONS += ["serve", "goodbye", "calm", "downgrade", "no streams", "one stream", "three streams", "refuse"]
-ACTIONS += ["dial fails", "window"]
+ACTIONS += ["dial fails", "window", "half a minute"]
 
 
 class Chaos:
@@ -570,6 +570,9 @@ class Chaos:
             scene.post(*bodies(5))
         elif action == "time":
             scene.time.advance(1.0)
+        elif action == "half a minute":
+            # So that of what a connection carries some is overdue and some is not.
+            scene.time.advance(25.0)
         elif action == "long time":
             scene.time.advance(100.0)
         elif action == "join":
