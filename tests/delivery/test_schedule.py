@@ -817,7 +817,8 @@ class SpiedGate(Spied):
 
 
 class SpiedRetries(Spied):
-    def add(self, exchange: Exchange, at: float) -> None:
+    def add(self, exchange: Exchange, at: float, *, is_prompt: bool) -> None:
+        assert not is_prompt
         self._call(exchange, at)
 
 

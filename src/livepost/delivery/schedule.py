@@ -312,21 +312,15 @@ class Schedule:
         self, exchange: Exchange, ruling: Ruling, response: Response | None, not_before: float
     ) -> bool:
         """Put it among the retries; False if it has had its tries, or its time."""
+        now, is_unseen = self._now, ruling.is_unseen
         at = self._policy.next_try_at(
-            self._now,
-            exchange.tries,
-            exchange.first_sent_at,
-            not_before=not_before,
-            is_unseen=ruling.is_unseen,
+            now, exchange.tries, exchange.first_sent_at, not_before=not_before, is_unseen=is_unseen
         )
         if at is None:
             return False
-        self._account.again(exchange, ruling.reason, response, self._now - exchange.sent_at)
-        if ruling.is_unseen and at == self._now:
-            self._retries.hasten(exchange)
-        else:
-            self._retries.add(exchange, at)
-            self._retries.release_due(self._now)
+        self._account.again(exchange, ruling.reason, response, now - exchange.sent_at)
+        self._retries.add(exchange, at, is_prompt=is_unseen and at == now)
+        self._retries.release_due(now)
         self._remind_at(at)
         return True
 
