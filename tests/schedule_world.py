@@ -185,6 +185,10 @@ class World:
     ) -> None:
         self.schedule.settle([Failed(exchange, sent, reason)], self.now, cause)
 
+    def postpone(self, exchange: Exchange) -> None:
+        """The server wants nothing of it now, for no fault of its own: it is to be tried later."""
+        self.answer(exchange, 425)
+
     def arrive(self, *items: Record | Rejection) -> None:
         self.supply.items += items
         self.schedule.arrived()

@@ -34,7 +34,7 @@ class CloseReason(enum.Enum):
     KEEPALIVE_OFF = "keepalive_off"
     """Ours: keep-alive is switched off, one request per connection."""
     TIMEOUT = "timeout"
-    """Ours: an answer took longer than allowed."""
+    """Ours: an answer took longer than allowed, or nothing at all was heard after that of one stream did."""
     EXHAUSTED = "exhausted"
     """Ours: it has carried as many requests as HTTP/2 can number, or lost its streams to timeouts."""
     LIMIT_REACHED = "limit_reached"

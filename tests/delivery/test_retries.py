@@ -54,7 +54,7 @@ def test_what_goes_elsewhere_waits_in_its_own_queue(retries: Retries) -> None:
     lane = retries.new_queue()
     led = exchange(1)
     led.detour = Detour(TARGET, Hops.start(TARGET, HEAD), lane)
-    retries.follow(led)
+    retries.hasten(led)
     assert (list(lane), len(retries), retries.waiting) == ([led], 1, 0)
     assert retries.take(lane, 1, START) == [led]
     retries.add(led, START + 1.0)
@@ -65,12 +65,24 @@ def test_what_goes_elsewhere_waits_in_its_own_queue(retries: Retries) -> None:
 def test_what_a_redirect_sends_to_the_same_server_goes_ahead_of_what_failed(retries: Retries) -> None:
     led = exchange(1)
     led.detour = Detour(TARGET, Hops.start(TARGET, HEAD), retries.ready)
-    retries.follow(led)
-    assert (list(retries.followed), list(retries.ready), retries.waiting) == ([led], [], 1)
-    assert retries.take(retries.followed, 1, START) == [led]
+    retries.hasten(led)
+    assert (list(retries.prompt), list(retries.ready), retries.waiting) == ([led], [], 1)
+    assert retries.take(retries.prompt, 1, START) == [led]
     retries.add(led, START)
     retries.release_due(START)
     assert list(retries.ready) == [led], "once it has failed there, it is a retry like any other"
+
+
+def test_what_goes_at_once_goes_where_its_detour_leads_or_ahead_of_all(retries: Retries) -> None:
+    lane = retries.new_queue()
+    led, late, prompt = exchange(1), exchange(2), exchange(3)
+    led.detour = Detour(TARGET, Hops.start(TARGET, HEAD), lane)
+    retries.add(late, START)
+    retries.release_due(START)
+    retries.hasten(led)
+    retries.add(prompt, START, is_prompt=True)
+    assert (list(lane), list(retries.prompt), list(retries.ready)) == ([led], [prompt], [late])
+    assert (len(retries), retries.waiting) == (3, 2)
 
 
 def test_too_many_are_full(retries: Retries) -> None:
@@ -116,8 +128,8 @@ def test_all_can_be_given_up(retries: Retries) -> None:
     retries.add(late, 108.0)
     retries.add(ready, START)
     retries.release_due(START)
-    retries.follow(led)
-    retries.follow(near)
+    retries.hasten(led)
+    retries.hasten(near)
     assert numbers(retries.drain()) == [2, 3, 1, 4, 5]
     assert not retries
     assert (retries.waiting, list(lane), retries.next_at) == (0, [], float("inf"))

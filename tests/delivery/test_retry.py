@@ -62,3 +62,14 @@ def test_a_record_is_never_tried_before_it_may_be(attempts: int, now: float, wai
     assert (at is None) is (attempts >= 11)
     if at is not None:
         assert now + wait <= at <= now + max(30.0, wait * 1.1) + 1e-6
+
+
+def test_the_first_attempt_of_which_the_server_saw_nothing_is_followed_at_once() -> None:
+    assert [LONGEST.next_try_at(100.0, attempts, 100.0, is_unseen=True) for attempts in (0, 1, 2, 3)] == [
+        *(100.0, 100.0),
+        *(100.2, 100.4),
+    ]
+    assert LONGEST.next_try_at(100.0, 6, 100.0, is_unseen=True) is None
+    assert RetryPolicy(attempts_per_record=1).next_try_at(100.0, 1, 100.0, is_unseen=True) is None
+    assert RetryPolicy(max_seconds=5.0).next_try_at(105.1, 1, 100.0, is_unseen=True) is None
+    assert LONGEST.next_try_at(100.0, 1, 100.0, not_before=130.0, is_unseen=True) == 133.0

@@ -97,6 +97,24 @@ def test_a_server_that_drops_what_is_open_at_its_limit(authority: Authority, tmp
     assert 9 <= counted <= 12
 
 
+def test_what_was_found_out_of_such_a_server_is_kept_for_the_next_run(
+    authority: Authority, tmp_path: Path
+) -> None:
+    records = 5_000
+    users = write_users(tmp_path / "users.ndjson", records)
+    with (
+        hypercorn(tmp_path, None, is_limited=True) as port,
+        CountingRelay(port).run_in_thread() as relay,
+    ):
+        to = f"http://localhost:{relay.port}/"
+        ended = [livepost("send", users, "--to", to, "--json", "--http2-prior-knowledge") for _ in range(2)]
+    assert [run.code for run in ended] == [1, 0]
+    assert [run.summary["records"]["in_doubt"] > 0 for run in ended] == [True, False]
+    closed = ended[1].summary["connections"]["closed"]
+    assert closed["limit_reached"] >= 4
+    assert set(closed) <= {"limit_reached", "finished"}
+
+
 def test_prior_knowledge_that_is_wrong(authority: Authority, users: Path) -> None:
     """The server speaks HTTP/1.1 only, and says so when it is spoken to in HTTP/2."""
     with PracticeServer().run_in_thread() as server:

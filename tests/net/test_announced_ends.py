@@ -6,12 +6,15 @@ from livepost.net.announced_ends import AnnouncedEnds
 from livepost.net.fact import Fact, Source, Subject
 
 
-def make(cap: float | None = None, age: float | None = None) -> AnnouncedEnds:
+def make(
+    cap: float | None = None, age: float | None = None, answered_cap: float | None = None
+) -> AnnouncedEnds:
     """With what is remembered."""
-    cap_fact, age_fact = (
-        None if value is None else Fact(value, Source.REMEMBERED, 900_000.0) for value in (cap, age)
+    facts = (
+        None if value is None else Fact(value, Source.REMEMBERED, 900_000.0)
+        for value in (cap, age, answered_cap)
     )
-    return AnnouncedEnds(lambda: 1_000_000.0, cap_fact, age_fact)
+    return AnnouncedEnds(lambda: 1_000_000.0, *facts)
 
 
 def known(ends: AnnouncedEnds) -> tuple[float | None, float | None]:
@@ -170,8 +173,31 @@ def test_what_a_server_answers_before_it_leaves_requests_unanswered_is_all_it_is
         ends.let_down(number)
     assert known(ends) == (cap, None)
     assert ends.is_ours is (cap is not None)
-    # A later run could not tell it from one that the server keeps to.
-    assert ends.facts == {}
+    # A fact of its own, so that a later run can tell it from one that the server keeps to.
+    learned = {} if cap is None else {Subject.ANSWERED_CAP: Fact(cap, Source.LEARNED, 1_000_000.0)}
+    assert ends.facts == learned
+
+
+def test_what_an_earlier_run_was_let_down_by_outweighs_what_the_server_says() -> None:
+    ends = make(cap=1100, answered_cap=990)
+    assert (known(ends), ends.is_ours, ends.facts) == ((990, None), True, {})
+    ends.announced(1100, 1.0)
+    ends.announced(1100, 1.0)
+    ends.unannounced(990, 1.0)
+    assert (known(ends), ends.is_ours, ends.facts) == ((990, None), True, {})
+
+
+def test_a_server_that_answers_fewer_than_it_did_in_an_earlier_run_lets_down_twice() -> None:
+    ends = make(answered_cap=1000)
+    ends.let_down(500)
+    assert known(ends) == (1000, None)
+    ends.let_down(500)
+    assert ends.facts == {Subject.ANSWERED_CAP: Fact(500, Source.LEARNED, 1_000_000.0)}
+
+
+def test_a_remembered_number_that_is_worth_no_handshake_is_not_believed() -> None:
+    ends = make(cap=1000, answered_cap=99)
+    assert (known(ends), ends.is_ours) == ((1000, None), False)
 
 
 def test_a_cap_of_ours_outweighs_what_the_server_says() -> None:

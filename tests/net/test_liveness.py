@@ -245,6 +245,14 @@ def test_what_was_contradicted_in_an_earlier_run_is_not_used() -> None:
     assert (liveness.request_cap, liveness.maximum_age) == (None, None)
 
 
+def test_where_an_earlier_run_was_let_down_this_one_ends_connections_itself() -> None:
+    liveness = make()
+    for _ in range(2):
+        liveness.let_down(1000)
+    later = Liveness(lambda: NOW, liveness.facts)
+    assert (later.requests_limit, later.ends_at_cap, later.facts) == (1000, True, {})
+
+
 def test_everything_learned_is_given_back_to_be_remembered() -> None:
     liveness = make()
     liveness.idle_closed(5.0, 100.0)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from h2.settings import SettingCodes
+from http2_talk import Http2Talk, frame, goaway, read_frames, rst_stream, window_update
 from net_fakes import FakeWork, tcp_pair
 from net_line import Line, MakeLine, MakeTlsPair
 from server_ends import Http2End
@@ -13,8 +14,20 @@ from livepost.events import CloseReason
 from livepost.model import Sent
 from livepost.net.connection_state import ConnectionState
 from livepost.net.hand_over import HandOver
+from livepost.wire.frames import (
+    CONTINUATION,
+    DATA,
+    GOAWAY,
+    HEADERS,
+    PING,
+    PUSH_PROMISE,
+    SETTINGS,
+    ErrorCode,
+    frame_head,
+)
 from livepost.wire.http2 import Http2Machine
 from livepost.wire.machine import Event
+from livepost.wire.message import Exchange
 
 STREAMS = SettingCodes.MAX_CONCURRENT_STREAMS
 WINDOW = SettingCodes.INITIAL_WINDOW_SIZE
@@ -193,13 +206,16 @@ def test_an_exchange_that_takes_too_long_is_cancelled_alone(make_line: MakeLine)
     assert line.reason is CloseReason.TIMEOUT
 
 
-def test_the_place_of_a_cancelled_exchange_is_given_away_at_once(make_line: MakeLine) -> None:
+def test_the_place_of_a_cancelled_exchange_is_given_away_once_the_server_shows_that_it_lives(
+    make_line: MakeLine,
+) -> None:
     line = greeted(make_line, {STREAMS: 2}, max_time=60.0)
     line.post(b"1")
     line.time.advance(20.0)
     line.post(b"2", b"3")
     assert line.work.waiting == 1
     line.time.advance(40.0)
+    assert (line.connection.room, line.connection.capacity, line.work.waiting) == (0, 2, 1)
     line.serve(3)
     assert end_of(line).bodies == numbered(3)
     assert end_of(line).reset == [1]
@@ -223,6 +239,140 @@ def test_streams_are_given_up_without_a_reset_where_that_would_look_like_an_atta
     end_of(line).unanswered[:] = [9, 11, 13, 15, 17, 19]
     line.say(end_of(line).answer())
     assert (line.connection.capacity, line.work.answers) == (6, [])
+
+
+def pings(line: Line) -> int:
+    """How many are among what the server did not read yet; it reads that, and says nothing."""
+    line.turn()
+    return sum(sent.kind == PING for sent in read_frames(line.peer.read_some()))
+
+
+def late_ones(make_line: MakeLine, *waits: float, **timeouts: Any) -> Line:
+    """One exchange after another, each so long after the one before; the first is overdue at 60 s."""
+    line = greeted(make_line, {STREAMS: 100}, max_time=60.0, **timeouts)
+    line.post(b"1")
+    for number, wait in enumerate(waits, 2):
+        line.time.advance(wait)
+        line.post(b"%d" % number)
+    line.time.advance(60.0 - sum(waits))
+    return line
+
+
+def test_a_server_that_says_nothing_after_a_cancel_is_sent_nothing_more(make_line: MakeLine) -> None:
+    line = late_ones(make_line, 20.0)
+    assert [body for body, _, _ in line.work.failures] == [b"1"]
+    assert pings(line) == 1
+    assert (line.connection.room, line.connection.capacity) == (98, 100)
+    line.time.advance(4.9)
+    assert (line.connection.closing, line.changed) == (None, [])
+    line.time.advance(0.1)
+    assert (line.connection.closing, line.changed) == (CloseReason.TIMEOUT, [0])
+    line.post(b"3")
+    assert line.work.waiting == 1
+    # What is open may be answered all the same.
+    line.say(Http2Talk().ok(3))
+    assert [body for body, _ in line.work.answers] == [b"2"]
+    assert line.reason is CloseReason.TIMEOUT
+
+
+def test_a_server_that_is_gone_ends_with_what_was_open_last(make_line: MakeLine) -> None:
+    line = late_ones(make_line, 20.0, 1.0)
+    line.time.advance(5.0)
+    assert line.connection.closing is CloseReason.TIMEOUT
+    line.time.advance(15.9)
+    assert [body for body, _, _ in line.work.failures] == [b"1", b"2"]
+    assert line.closed == []
+    line.time.advance(0.1)
+    assert line.reason is CloseReason.TIMEOUT
+    assert [body for body, _, _ in line.work.failures] == [b"1", b"2", b"3"]
+    assert pings(line) == 1
+
+
+def test_whatever_is_read_after_a_cancel_shows_that_the_server_lives(make_line: MakeLine) -> None:
+    line = late_ones(make_line, 20.0)
+    line.say(window_update(0, 1))
+    assert line.connection.room == 99
+    line.time.advance(19.9)
+    assert line.connection.closing is None
+    line.post(b"3")
+    assert len(line.work.pulled) == 3
+
+
+def test_each_cancel_gives_the_server_its_time_anew(make_line: MakeLine) -> None:
+    line = late_ones(make_line, 4.0, 30.0)
+    line.say(window_update(0, 1))
+    # The first PING was not answered, but that it lives was shown.
+    line.time.advance(4.0)
+    assert [body for body, _, _ in line.work.failures] == [b"1", b"2"]
+    line.time.advance(4.9)
+    assert line.connection.closing is None
+    line.time.advance(0.1)
+    assert line.connection.closing is CloseReason.TIMEOUT
+
+
+def test_cancels_bring_one_ping_in_thirty_seconds_at_most(make_line: MakeLine) -> None:
+    line = late_ones(make_line, 10.0, 40.0)
+    line.serve(3)
+    line.time.advance(10.0)
+    assert [body for body, _, _ in line.work.failures] == [b"1", b"2"]
+    assert (pings(line), line.connection.room) == (0, 98)
+    # Nothing shows that it lives, and it may be asked again.
+    line.time.advance(19.9)
+    assert pings(line) == 0
+    line.time.advance(0.1)
+    assert pings(line) == 1
+    assert line.connection.closing is None
+    line.time.advance(5.0)
+    assert line.connection.closing is CloseReason.TIMEOUT
+
+
+def test_a_connection_that_is_to_end_is_not_asked_when_exchanges_are_cancelled(make_line: MakeLine) -> None:
+    line = greeted(make_line, max_time=60.0)
+    line.post(b"1")
+    line.time.advance(20.0)
+    line.post(b"2")
+    line.connection.drain()
+    line.time.advance(40.0)
+    assert [body for body, _, _ in line.work.failures] == [b"1"]
+    assert pings(line) == 0
+
+
+def test_a_cancel_that_the_socket_refuses_ends_the_connection(make_line: MakeLine) -> None:
+    line = late_ones(make_line, 10.0, 40.0)
+    line.serve(3)
+    line.time.advance(10.0)
+    line.peer.reset()
+    line.arrives()
+    line.time.advance(20.0)
+    assert line.closed == [CloseReason.RESET]
+    assert len(line.work.failures) == 3
+
+
+def test_a_server_that_reads_nothing_does_not_fill_the_memory(make_line: MakeLine) -> None:
+    """Its answers come all the same, and make room; and there is always work."""
+    machine = Http2Machine(max_in_doubt=1 << 31)
+    line = make_line(tcp_pair(8192), end=Http2End({WINDOW: 1 << 20}), machine=machine)
+    line.greet()
+    line.say(window_update(0, 1 << 30))
+    talk = Http2Talk()
+    largest = offered = 0
+    for number in range(1, 200, 2):
+        line.work.add(*[b"x" * 16_000] * 10)
+        if line.hungry > offered:
+            # As the pool does.
+            offered = line.hungry
+            line.offer()
+        assert line.connection._unsent is not None
+        largest = max(largest, len(line.connection._unsent) + machine._output.end - machine._output.taken)
+        if number < 20:
+            line.say(talk.ok(number))
+    assert (len(line.work.pulled), len(line.work.answers), line.work.waiting) == (10, 10, 990)
+    assert largest < 170_000
+    # Once it reads, as many more go as it takes at a time.
+    while len(line.work.pulled) < 110:
+        line.peer.read_some()
+        line.turn()
+    line.connection.close(CloseReason.STOPPED)
 
 
 def test_a_head_may_be_late_on_one_stream_alone(make_line: MakeLine) -> None:
@@ -258,6 +408,135 @@ def test_the_wait_for_a_head_begins_for_each_when_it_is_written(make_line: MakeL
     assert line.closed == []
     line.time.advance(0.1)
     assert line.work.failures[1] == (big, Sent.ALL, "no answer within 29 s")
+
+
+class StoppingWork(FakeWork):
+    """Whoever hears of a failure stops the run."""
+
+    def failed(self, exchange: Exchange, sent: Sent, reason: str, now: float) -> None:
+        super().failed(exchange, sent, reason, now)
+        self.stop()
+
+    def stop(self) -> None:
+        raise NotImplementedError
+
+
+def test_whoever_hears_of_a_cancel_may_close_the_connection(make_line: MakeLine) -> None:
+    work = StoppingWork()
+    line = greeted(make_line, max_time=60.0, work=work)
+    work.stop = lambda: line.connection.close(CloseReason.STOPPED)  # type: ignore[method-assign]
+    line.post(b"1")
+    line.time.advance(20.0)
+    line.post(b"2")
+    line.time.advance(40.0)
+    assert [(body, why) for body, _, why in line.work.failures] == [
+        (b"1", "no answer within 60 s"),
+        (b"2", "the connection was closed (stopped)"),
+    ]
+    assert line.reason is CloseReason.STOPPED
+    assert pings(line) == 0
+
+
+def refuse_to_write(line: Line) -> None:
+    """The kernel knows that the connection is broken, but not yet when it is asked."""
+
+    def write(data: bytes | memoryview) -> int:
+        raise ConnectionResetError(104, "Connection reset by peer")
+
+    line.connection._write = write
+
+
+def test_a_reset_of_a_stream_that_cannot_be_written_ends_the_connection(make_line: MakeLine) -> None:
+    line = greeted(make_line, max_time=60.0)
+    line.post(b"1")
+    line.time.advance(20.0)
+    line.post(b"2")
+    refuse_to_write(line)
+    line.time.advance(40.0)
+    assert line.reason is CloseReason.RESET
+    assert [(body, sent) for body, sent, _ in line.work.failures] == [(b"1", Sent.ALL), (b"2", Sent.ALL)]
+
+
+def test_requests_that_cannot_be_written_were_not_sent(line: Line) -> None:
+    line.post(b"1")
+    refuse_to_write(line)
+    line.post(b"2", b"3")
+    assert line.reason is CloseReason.RESET
+    assert sorted((body, sent) for body, sent, _ in line.work.failures) == [
+        *((b"1", Sent.ALL), (b"2", Sent.NOTHING), (b"3", Sent.NOTHING)),
+    ]
+
+
+def test_what_is_owed_to_the_server_and_cannot_be_written_ends_the_connection(line: Line) -> None:
+    line.post(b"1")
+    refuse_to_write(line)
+    end_of(line).connection.ping(b"12345678")
+    line.peer.send(end_of(line).connection.data_to_send())
+    line.until_closed()
+    assert line.reason is CloseReason.RESET
+    assert line.failure[:2] == (b"1", Sent.ALL)
+
+
+def test_one_that_is_too_old_ends_with_its_last_answer(line: Line) -> None:
+    line.post(b"1", b"2")
+    line.serve(2)
+    line.connection.drain()
+    line.work.add(b"3")
+    line.answer()
+    assert line.closed == []
+    line.answer()
+    assert line.reason is CloseReason.TOO_OLD
+    assert line.work.waiting == 1
+
+
+# A server that breaks the protocol.
+
+
+HOSTILE = {
+    "a frame that is too large": (frame_head(DATA, 16_385, 0, 1), ErrorCode.FRAME_SIZE_ERROR),
+    "an answer on a stream that nobody opened": (frame(HEADERS, 5, 99, b"\x88"), ErrorCode.PROTOCOL_ERROR),
+    "a second answer on a stream": (frame(HEADERS, 5, 1, b"\x88") * 2, ErrorCode.STREAM_CLOSED),
+    "a window that overflows": (window_update(0, 2**31 - 1), ErrorCode.FLOW_CONTROL_ERROR),
+    "a head without an end": (
+        frame(HEADERS, 0, 3, b"\x88") + frame(CONTINUATION, 0, 3) * 100,
+        ErrorCode.ENHANCE_YOUR_CALM,
+    ),
+    "settings without an end": (frame(SETTINGS, 0, 0) * 10_001, ErrorCode.ENHANCE_YOUR_CALM),
+    "pings without an end": (frame(PING, 0, 0, bytes(8)) * 10_001, ErrorCode.ENHANCE_YOUR_CALM),
+    "goodbyes without an end": (goaway(LARGEST_STREAM) * 10_001, ErrorCode.ENHANCE_YOUR_CALM),
+    "resets without an end": (
+        frame(HEADERS, 5, 1, b"\x88") + rst_stream(1, 0) * 10_001,
+        ErrorCode.ENHANCE_YOUR_CALM,
+    ),
+    "a table larger than agreed": (frame(HEADERS, 5, 3, b"\x3f\xe2\x1f\x88"), ErrorCode.COMPRESSION_ERROR),
+    "a push": (frame(PUSH_PROMISE, 4, 1, b"\0\0\0\2\x82"), ErrorCode.PROTOCOL_ERROR),
+}
+
+
+@pytest.mark.parametrize("is_secure", [False, True])
+@pytest.mark.parametrize("what", HOSTILE)
+def test_a_server_that_breaks_the_protocol_is_told_why_and_no_record_is_lost(
+    make_line: MakeLine, tls_pair: MakeTlsPair, what: str, is_secure: bool
+) -> None:
+    line = make_line(tls_pair() if is_secure else tcp_pair(), end=Http2End())
+    line.greet()
+    line.post(*numbered(5))
+    line.serve(5)
+    said, code = HOSTILE[what]
+    heard = b""
+    for start in range(0, len(said), 20_000):
+        line.say(said[start : start + 20_000])
+        while line.peer.has_some():
+            heard += line.peer.read_some()
+    assert len(line.closed) == 1
+    answered, failed = line.work.answers, line.work.failures
+    assert sorted([body for body, _ in answered] + [body for body, _, _ in failed]) == numbered(5)
+    assert {sent for _, sent, _ in failed} == {Sent.ALL}
+    assert line.reason is (
+        CloseReason.SERVER_ANNOUNCED if what.startswith("goodbyes") else CloseReason.PROTOCOL_ERROR
+    )
+    *_, last = read_frames(heard)
+    assert (last.kind, last.payload[4:8]) == (GOAWAY, code.to_bytes(4, "big"))
 
 
 # Whether it is still there.

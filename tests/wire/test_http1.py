@@ -61,6 +61,20 @@ def test_nothing_is_sent_without_room() -> None:
         talk.send()
 
 
+def test_what_only_many_at_a_time_need_is_not_there() -> None:
+    talk = Talk(POST)
+    machine = talk.machine
+    assert (machine.ping_open, machine.unheard) == (False, 0)
+    for call in (
+        lambda: machine.cancel(talk.exchange, "no answer"),
+        lambda: machine.leave(CloseReason.TIMEOUT),
+        machine.ping,
+    ):
+        with pytest.raises(RuntimeError, match=r"HTTP/1\.1"):
+            call()
+    assert talk.state() == WAITING
+
+
 @pytest.mark.parametrize(
     ("method", "body", "rest"),
     [

@@ -238,6 +238,34 @@ def test_a_head_larger_than_a_frame_goes_on_in_the_next() -> None:
     assert len(list(talk.decoder.decode(block, raw=True))[4][1]) == 40_000
 
 
+def test_fields_of_one_request_larger_than_a_frame_behind_a_head_that_is_known() -> None:
+    talk = Http2Talk(POST, POST, POST)
+    talk.send(fields=((b"Large", b"y" * 20_000),))
+    talk.send()
+    frames = talk.take()[6:]
+    assert [(sent.kind, sent.flags, sent.stream_id) for sent in frames] == [
+        *[(HEADERS, 0, 7), (9, END_HEADERS, 7), (DATA, END_STREAM, 7)],
+        *[(HEADERS, END_HEADERS, 9), (DATA, END_STREAM, 9)],
+    ]
+    assert len(frames[0].payload) == FRAME_BYTES
+    assert talk.machine._output.end == talk.machine._output.taken == len(talk.output)
+
+
+def test_of_many_heads_only_some_are_kept() -> None:
+    """Each is compared by identity, and all of these say the same."""
+    heads = [request_head() for _ in range(200)]
+    talk = Http2Talk(*heads[:2])
+    sent = [talk.take()[0].payload]
+    kept = talk.machine._requests._blocks._kept
+    for head in heads:
+        number = talk.send(head)
+        (block, _) = talk.take()
+        sent.append(block.payload)
+        talk.receive(talk.ok(number) + window_update(0, 8))
+        assert 1 <= len(kept) <= 64
+    assert set(sent[1:]) == {bytes.fromhex("8386c0bfbe" + "0f0d0138")}
+
+
 @pytest.mark.parametrize("size", [0, 1, 2, 7])
 def test_answers_to_two_requests_in_any_order(size: int) -> None:
     for first, second in ((1, 3), (3, 1)):
@@ -332,6 +360,19 @@ def test_interim_answers_and_trailers(size: int) -> None:
     assert talk.response() == Response(200, TWO_BYTES, b"hi", ((b"grpc-status", b"0"),))
 
 
+@pytest.mark.parametrize("flags", [0, END_STREAM])
+def test_a_known_head_that_does_not_end_in_its_frame_may_go_on(flags: int) -> None:
+    talk = Http2Talk(*[POST] * 4)
+    for number in (1, 3, 5):
+        talk.receive(talk.head(number) + talk.data(number, b""))
+    known = next(iter(talk.machine._answers.reader.known))
+    more = b"\x10\x01a\x01b"
+    talk.receive(frame(HEADERS, flags, 7, known) + frame(9, END_HEADERS, 7, more))
+    if not flags:
+        talk.receive(talk.data(7, b"hi"))
+    assert talk.outcomes()[3] == (7, Response(200, ((b"a", b"b"),), b"" if flags else b"hi"))
+
+
 def test_a_head_in_pieces_with_padding_and_priority() -> None:
     talk = Http2Talk(POST)
     block = talk.encoder.encode([(b":status", b"200"), *TWO_BYTES, (b"x", b"y" * 50)])
@@ -359,6 +400,15 @@ def test_the_reserved_bit_and_unknown_frames_and_flags_are_ignored() -> None:
 
 
 # How many more and how many open.
+
+
+def test_capacity_is_taken_to_be_enough_until_the_server_has_said() -> None:
+    talk = Http2Talk(is_greeted=False)
+    assert talk.machine.capacity == 2**31
+    talk.receive(settings_frame({MAX_CONCURRENT_STREAMS: 5}))
+    assert talk.machine.capacity == 5
+    talk.receive(settings_frame({MAX_CONCURRENT_STREAMS: 0}))
+    assert talk.machine.capacity == 0
 
 
 def test_room_is_what_the_server_takes_and_what_may_be_in_doubt() -> None:
@@ -407,7 +457,7 @@ def test_what_is_not_wholly_sent_is_told_from_what_is() -> None:
 def test_numbers_of_streams_run_out() -> None:
     talk = Http2Talk()
     talk.machine._streams.next_id = LARGEST_STREAM - 2
-    talk.machine._update_room()
+    talk.machine.room = talk.machine._places.room()
     assert talk.machine.room == 2
     talk.machine.send(
         talk_exchange := talk.exchanges.setdefault(
@@ -479,11 +529,13 @@ def test_bodies_take_turns_and_come_in_steps() -> None:
     for _ in range(2):
         talk.send(POST, b"x" * 1_000_000)
     first = talk.machine.take_output()
+    assert talk.machine.has_more_output
     assert UPLOAD_STEP_BYTES < len(first) < UPLOAD_STEP_BYTES + 1_000
     # What comes now does not wait for all of the two million bytes.
     talk.send()
     talk.output += first
     frames = talk.take()
+    assert not talk.machine.has_more_output
     assert [number for number, _ in sizes(frames)[:6]] == [1, 3, 5, 1, 3, 1]
     per_stream = {number: sum(size for one, size in sizes(frames) if one == number) for number in (1, 3, 5)}
     assert per_stream == {1: 1_000_000 - 131_072, 3: 1_000_000 - 131_072, 5: len(BODY)}

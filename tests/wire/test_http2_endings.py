@@ -15,6 +15,7 @@ from livepost.events import CloseReason
 from livepost.model import Sent
 from livepost.wire.frames import (
     ACK,
+    CONTINUATION,
     DATA,
     END_HEADERS,
     END_STREAM,
@@ -173,6 +174,38 @@ def test_a_stream_that_the_server_resets(code: int, settings: dict[int, int]) ->
     assert talk.machine.room == (0 if is_over else 1 if code == 0xB else 100)
 
 
+@pytest.mark.parametrize("by", ["the server", "us", "the server, of one given up"])
+def test_what_comes_on_a_stream_after_its_reset_harms_nobody(by: str) -> None:
+    """RFC 9113 section 5.1: heads still change the table, and bodies use the connection's window."""
+    talk = Http2Talk(POST, POST)
+    talk.take()
+    if by == "the server":
+        talk.receive(rst_stream(1, ErrorCode.CANCEL))
+    else:
+        if by != "us":
+            talk.machine._streams._cancels._left = -100.0
+        talk.events += talk.machine.cancel(talk.exchanges[1])
+    if by == "the server, of one given up":
+        talk.receive(rst_stream(1, ErrorCode.CANCEL))
+    talk.take()
+    half = talk.encoder.encode([(b":status", b"200"), (b"x", b"table")])
+    late = [
+        talk.data(1, b"x" * 10_000, 0) * 3,
+        frame(HEADERS, 0, 1, half[:2]) + frame(CONTINUATION, END_HEADERS, 1, half[2:]),
+        talk.head(1, (b"y", b"table")),
+        window_update(1, 0),
+        rst_stream(1, ErrorCode.NO_ERROR),
+        talk.data(1),
+    ]
+    for data in late:
+        talk.receive(data)
+    assert talk.machine._intake._used == 30_002
+    assert (talk.take(), talk.machine.closing, talk.machine.room) == ([], None, 99)
+    fields = (*TWO_BYTES, (b"x", b"table"), (b"y", b"table"))
+    talk.receive(talk.head(3, *fields) + talk.data(3))
+    assert talk.outcomes() == [(1, ALL), (3, Response(200, fields, b"hi"))]
+
+
 def test_a_held_body_whose_stream_is_reset_was_not_processed() -> None:
     talk = Http2Talk(EXPECT)
     talk.take()
@@ -208,6 +241,30 @@ def test_a_call_for_calm_halves_what_may_be_open() -> None:
     assert (talk.machine.room, talk.machine.open_exchanges) == (0, 9)
     talk.receive(talk.ok(*range(1, 19, 2)))
     assert talk.machine.room == 5
+
+
+def test_calm_gives_way_to_one_more_after_64_rounds_up_to_what_there_was() -> None:
+    talk = Http2Talk(*[POST] * 8, settings={MAX_CONCURRENT_STREAMS: 8})
+    talk.take()
+    talk.receive(rst_stream(15, ErrorCode.ENHANCE_YOUR_CALM) + talk.ok(*range(1, 15, 2)))
+    rooms = [talk.machine.room]
+    requests = [0]
+    while rooms[-1] < 8:
+        number = talk.send()
+        talk.take()
+        talk.receive(talk.ok(number))
+        requests[-1] += 1
+        if talk.machine.room != rooms[-1]:
+            rooms.append(talk.machine.room)
+            requests.append(0)
+    assert rooms == [4, 5, 6, 7, 8]
+    # Those that were open when it asked are not counted.
+    assert requests == [4 * 64, 5 * 64, 6 * 64, 7 * 64, 0]
+    for _ in range(2_000):
+        number = talk.send()
+        talk.take()
+        talk.receive(talk.ok(number))
+    assert talk.machine.room == 8
 
 
 # GOAWAY.
@@ -292,12 +349,44 @@ def test_a_cancelled_stream_is_reset_and_its_place_free() -> None:
     assert talk.outcomes() == [(1, ALL), (3, Response(200, TWO_BYTES, b"h", complete=False))]
     assert [getattr(event, "reason", None) for event in talk.events] == ["no answer within 3 s", None]
     assert talk.take() == [(RST_STREAM, 0, number, b"\0\0\0\x08") for number in (1, 3)]
-    assert (talk.machine.room, talk.machine.open_exchanges) == (2, 6)
+    assert (talk.machine.room, talk.machine.open_exchanges, talk.machine.unheard) == (0, 6, 2)
     # What was under way is ignored, and the table of headers kept right.
     talk.receive(talk.head(1, (b"x", b"y")) + talk.data(1) + talk.data(3, b"i") + rst_stream(1, 5))
+    assert (talk.machine.room, talk.machine.open_exchanges, talk.machine.unheard) == (2, 6, 0)
     talk.receive(talk.head(5, *TWO_BYTES, (b"x", b"y")) + talk.data(5))
     assert talk.outcomes()[2:] == [(5, Response(200, (*TWO_BYTES, (b"x", b"y")), b"hi"))]
     assert talk.machine.cancel(talk.exchanges[1]) == []
+
+
+@pytest.mark.parametrize("are_reset", [True, False])
+@pytest.mark.parametrize("limit", [{}, {MAX_CONCURRENT_STREAMS: 20}])
+def test_a_server_that_is_gone_is_given_nothing_in_place_of_what_was_cancelled(
+    are_reset: bool, limit: dict[int, int]
+) -> None:
+    talk = Http2Talk(*[POST] * 15, settings=limit, max_in_doubt=20)
+    talk.machine._streams._cancels._left = 100 if are_reset else -100
+    for number in range(1, 31, 2):
+        talk.machine.cancel(talk.exchanges[number])
+    for _ in range(5):
+        assert talk.machine.closing is None
+        number = talk.send()
+        talk.machine.cancel(talk.exchanges[number])
+    assert (talk.machine.room, talk.machine.unheard, talk.machine.open_exchanges) == (0, 20, 0)
+    # Anything shows that it is there; the streams that were not reset keep their places with it.
+    talk.receive(frame(PING, ACK, 0, bytes(8)))
+    assert talk.machine.unheard == 0
+    assert talk.machine.room == (0 if limit and not are_reset else 20)
+
+
+def test_no_exchange_is_taken_after_leaving_and_what_is_open_goes_on() -> None:
+    talk = Http2Talk(POST, POST)
+    talk.take()
+    talk.machine.leave(CloseReason.TIMEOUT)
+    talk.machine.leave(CloseReason.STOPPED)
+    assert (talk.machine.room, talk.machine.closing) == (0, CloseReason.TIMEOUT)
+    talk.receive(talk.ok(1, 3))
+    assert [number for number, _ in talk.outcomes()] == [1, 3]
+    assert talk.machine.room == 0
 
 
 def test_what_was_not_yet_taken_goes_out_all_the_same_and_so_counts() -> None:
@@ -309,10 +398,12 @@ def test_what_was_not_yet_taken_goes_out_all_the_same_and_so_counts() -> None:
 
 def test_what_is_cancelled_while_nothing_can_be_written_is_settled_all_the_same() -> None:
     """However many there are: it is not the server that asks for them."""
-    talk = Http2Talk(max_in_doubt=1_000)
+    # Requests that have not ended are reset in any case.
+    talk = Http2Talk(settings={INITIAL_WINDOW_SIZE: 0}, max_in_doubt=25_000)
     for _ in range(25_000):
         number = talk.send()
         assert len(talk.machine.cancel(talk.exchanges[number])) == 1
+    assert talk.machine.room == 0
     talk.machine.ping()
     assert (talk.machine.open_exchanges, talk.machine.closing) == (0, None)
 
@@ -335,6 +426,8 @@ def test_no_more_are_reset_than_servers_bear(requests: int) -> None:
     assert [sent for _, sent in talk.outcomes()] == [ALL] * 200
     # The others keep their places until the server is done with them.
     assert (talk.machine.open_exchanges, talk.machine.closing) == (0, None)
+    assert talk.machine.room == 800
+    talk.receive(frame(PING, ACK, 0, bytes(8)))
     assert talk.machine.room == 1_000
     talk.receive(settings_frame({MAX_CONCURRENT_STREAMS: 201 - budget}))
     assert talk.machine.room == 1
@@ -354,6 +447,17 @@ def test_a_connection_without_a_place_left_is_exhausted() -> None:
     for number in (1, 3):
         assert talk.machine.closing is None
         talk.machine.cancel(talk.exchanges[number])
+    assert (talk.machine.room, talk.machine.closing) == (0, CloseReason.EXHAUSTED)
+
+
+def test_a_server_without_a_limit_is_left_with_a_thousand_abandoned_streams_at_most() -> None:
+    talk = Http2Talk()
+    talk.machine._streams._cancels._left = -1_000_000
+    while talk.machine.closing is None:
+        talk.machine.cancel(talk.exchanges[talk.send()])
+        talk.take()
+        talk.receive(window_update(0, len(BODY)))
+    assert (len(talk.exchanges), len(talk.machine._streams.abandoned)) == (1_000, 1_000)
     assert (talk.machine.room, talk.machine.closing) == (0, CloseReason.EXHAUSTED)
 
 
@@ -410,19 +514,31 @@ def test_a_body_at_the_limit_is_whole(limit: int, says_length: bool) -> None:
     assert talk.outcomes() == [(1, whole), (3, whole)]
 
 
-def test_a_head_above_the_limit_tells_its_status() -> None:
+@pytest.mark.parametrize("is_over", [True, False])
+def test_a_head_above_the_limit_tells_its_status(is_over: bool) -> None:
     talk = Http2Talk(POST, POST)
     talk.take()
     # Each entry counts 32 bytes beside its own.
     first = talk.encoder.encode([(b":status", b"201"), (b"x", b"y" * 3_000)])
     block = first + b"\xbe" * 30
-    talk.receive(frame(HEADERS, END_HEADERS, 1, block))
+    talk.receive(frame(HEADERS, END_HEADERS | (END_STREAM if is_over else 0), 1, block))
     response = talk.response()
     assert (response.status, response.body, response.complete) == (201, b"", False)
     assert len(response.fields) == (65_536 - 42) // 3_033
-    assert talk.take() == [(RST_STREAM, 0, 1, b"\0\0\0\x08")]
+    assert talk.take() == ([] if is_over else [(RST_STREAM, 0, 1, b"\0\0\0\x08")])
     talk.receive(talk.ok(3))
     assert talk.outcomes()[1] == (3, OK_RESPONSE)
+
+
+def test_an_answer_that_is_over_and_too_long_ends_the_request_that_is_not_whole() -> None:
+    talk = Http2Talk(settings={INITIAL_WINDOW_SIZE: 4}, max_response_bytes=10)
+    talk.send(POST, b"x" * 20)
+    talk.take()
+    talk.receive(talk.head(1, status=413) + talk.data(1, b"y" * 11))
+    assert talk.response() == Response(413, (), b"y" * 10, complete=False)
+    assert talk.take() == [(RST_STREAM, 0, 1, b"\0\0\0\x08")]
+    talk.receive(window_update(1, 100))
+    assert talk.take() == []
 
 
 # The wrong protocol.

@@ -289,13 +289,15 @@ def split(data: bytes) -> list[bytes]:
 
 
 def test_a_length_without_a_body() -> None:
-    talk = Http2Talk(POST, POST)
+    talk = Http2Talk(POST, POST, POST)
     talk.take()
-    for stream_id in (1, 3):
+    # The last one's head is known.
+    for stream_id in (1, 3, 5):
         talk.receive(talk.head(stream_id, *TWO_BYTES, flags=WHOLE))
+    assert len(talk.machine._answers.reader.known) == 1
     expected = Response(200, TWO_BYTES, b"", complete=False)
-    assert talk.outcomes() == [(1, expected), (3, expected)]
-    assert [sent[:3] for sent in talk.take()] == [(RST_STREAM, 0, 1), (RST_STREAM, 0, 3)]
+    assert talk.outcomes() == [(1, expected), (3, expected), (5, expected)]
+    assert [sent[:3] for sent in talk.take()] == [(RST_STREAM, 0, number) for number in (1, 3, 5)]
 
 
 def test_trailers_that_are_too_long() -> None:
@@ -369,6 +371,8 @@ FLOODS: list[Callable[[int], bytes]] = [
     lambda _: window_update(0, 1),
     lambda _: window_update(1, 1),
     lambda _: rst_stream(5, 8),
+    lambda _: frame(DATA, 0, 7, b"x"),
+    lambda _: frame(HEADERS, END_HEADERS, 7, OK_BLOCK),
     lambda _: frame(DATA, 0, 1),
     lambda _: frame(DATA, PADDED, 1, b"\0"),
     lambda _: frame(DATA, PADDED, 1, b"\xff" + bytes(255)),
@@ -383,8 +387,8 @@ FLOODS: list[Callable[[int], bytes]] = [
 def test_a_flood_of_what_says_nothing_ends_the_connection(
     make: Callable[[int], bytes], is_read: bool
 ) -> None:
-    talk = Http2Talk(POST, POST, POST)
-    talk.receive(talk.head(1) + talk.ok(5))
+    talk = Http2Talk(POST, POST, POST, POST)
+    talk.receive(talk.head(1) + talk.ok(5) + rst_stream(7, 8))
     talk.take()
     talk.events += talk.machine.cancel(talk.exchanges[3])
     talk.take()
@@ -400,7 +404,34 @@ def test_a_flood_of_what_says_nothing_ends_the_connection(
     # What waits to be written, the last word aside.
     assert largest < 66_000
     assert talk.goodbye() is CALM
-    assert sorted(number for number, _ in talk.outcomes()) == [1, 3, 5]
+    assert sorted(number for number, _ in talk.outcomes()) == [1, 3, 5, 7]
+
+
+def test_resets_of_the_server_for_ever_are_not_kept() -> None:
+    talk = Http2Talk(max_in_doubt=1)
+    for _ in range(3_000):
+        number = talk.send()
+        talk.receive(rst_stream(number, ErrorCode.CANCEL))
+        talk.take()
+    assert {sent for _, sent in talk.outcomes()} == {Sent.ALL}
+    assert (len(talk.events), len(talk.machine._streams._reset)) == (3_000, 1_000)
+
+
+def test_a_server_that_always_asks_for_calm_gets_one_at_a_time() -> None:
+    talk = Http2Talk()
+    rooms = []
+    for _ in range(100):
+        while talk.machine.room:
+            talk.send()
+        number = max(talk.exchanges)
+        rooms.append(talk.machine.open_exchanges)
+        talk.take()
+        talk.receive(rst_stream(number, CALM))
+        talk.receive(talk.ok(*[one for one in talk.exchanges if one not in dict(talk.outcomes())]))
+    assert rooms[:8] == [100, 50, 25, 12, 6, 3, 1, 1]
+    assert set(rooms[8:]) == {1}
+    assert sorted(number for number, _ in talk.outcomes()) == sorted(talk.exchanges)
+    assert talk.machine.closing is None
 
 
 def test_a_flood_of_farewells_ends_the_connection_too() -> None:
@@ -509,6 +540,7 @@ def test_whatever_comes_every_exchange_ends_once(pieces: list[bytes], cancelled:
             talk.events += talk.machine.cancel(talk.exchanges[3])
         assert len(talk.events) + talk.machine.open_exchanges == 3
         assert talk.machine.room == 0 or talk.machine.closing is None
+    assert talk.machine.unheard <= 1
     talk.take()
     talk.end(len(talk.output))
     assert sorted(number for number, _ in talk.outcomes()) == [1, 3, 5]

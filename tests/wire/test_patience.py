@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from livepost.wire.frames import ConnectionFault, ErrorCode
-from livepost.wire.patience import IDLE_FRAMES_LIMIT, CancelBudget, Patience
+from livepost.wire.patience import IDLE_FRAMES_LIMIT, CalmLimit, CancelBudget, Patience
 
 
 def test_patience_ends_and_begins_anew_with_every_request() -> None:
@@ -35,3 +35,45 @@ def test_cancels_are_earned_by_requests() -> None:
     assert cancels(budget, 44) == 10
     assert cancels(budget, 10_000) == 100
     assert cancels(budget, 10_003) == 0
+
+
+def stretch(calm: CalmLimit, next_id: int) -> int:
+    """How many requests it takes until there is one place more."""
+    places = calm.places_at(next_id)
+    requests = 0
+    while calm.places_at(next_id + 2 * requests) == places:
+        requests += 1
+    assert calm.places == places + 1
+    return requests
+
+
+def test_calm_halves_and_grows_by_one_after_64_times_as_many_requests() -> None:
+    calm = CalmLimit()
+    assert calm.places == 2**31 - 1
+    calm.asked(1, 201, 100)
+    assert calm.places == 50
+    assert stretch(calm, 201) == 64 * 50
+    assert stretch(calm, 201 + 2 * 64 * 50) == 64 * 51
+
+
+def test_calm_is_asked_for_once_by_all_that_were_begun_before() -> None:
+    calm = CalmLimit()
+    for stream_id in (1, 199, 3):
+        calm.asked(stream_id, 201, 100)
+    assert calm.places == 50
+    calm.asked(201, 301, 50)
+    assert calm.places == 25
+    for next_id in (401, 501, 601, 701, 801, 901):
+        calm.asked(next_id - 100, next_id, 25)
+    assert calm.places == 1
+
+
+def test_with_every_call_for_calm_it_takes_twice_as_long_up_to_64_times() -> None:
+    calm = CalmLimit()
+    stretches = []
+    next_id = 201
+    for _ in range(9):
+        calm.asked(next_id, next_id, 2)
+        stretches.append(stretch(calm, next_id))
+        next_id += 2 * stretches[-1]
+    assert stretches == [64, 128, 256, 512, 1_024, 2_048, 4_096, 4_096, 4_096]

@@ -7,7 +7,8 @@ the budget spent waits for it and fails by no means.
 
 Ten a second are always allowed, or one record that fails at a slow trickle would wait for ever.  When
 nothing fresh can be sent there is no traffic to be a fifth of: then the back-off of each record and
-the brake are what spares the server, and the budget is not asked.
+the brake are what spares the server, and the budget is not asked.  Nor is it for a record that the server has
+not looked at when that happens first (`classify`): it has made no load yet.
 """
 
 from __future__ import annotations

@@ -21,6 +21,11 @@ the user says that the server tells repetitions apart (an idempotency key) or th
 
 Where no connection can be made there is no attempt, and no record to judge (`Brake.dial_failed`).
 
+Try again means after a pause that grows, and within a budget while there are fresh records (`retry`,
+`budget`).  The first row is told apart: the server has looked at nothing yet (a connection at the end of its
+requests, GOAWAY, a stream refused), so the first time that a record fails like this it goes again at once,
+over another connection, and the budget is not asked.  It counts as a try, and later ones are like any other.
+
 Why: 408, 421, 425, 429 and 503 say that the request was not processed.  500, 502 and 504 do not, and
 neither do the inventions of content delivery networks (520 to 530): whoever answered may have passed
 the request on.  RFC 9110 section 15 has an unknown 5xx, and any code from 600, taken as a 500.  501,
@@ -112,6 +117,11 @@ class Ruling(msgspec.Struct, frozen=True, gc=False):
     def pauses(self) -> bool:
         """Whether all of the destination should be left alone for a while."""
         return self.sign is Sign.STOP
+
+    @property
+    def is_unseen(self) -> bool:
+        """Whether nothing of the request came so far that the server looked at it."""
+        return self.outcome.state is State.UNSENT
 
     @property
     def leaves_doubt(self) -> bool:

@@ -22,12 +22,13 @@ _NEVER = float("inf")
 class Retries:
     """Empty most of the time.
 
-    `ready` holds those whose time has come, and `followed` those that a redirect sends to another place
-    of the same server: no attempt failed there, so no budget is asked.  What a redirect has led elsewhere
-    (`Exchange.detour`) waits in a queue of its own.  Queues may be looked at, and are only changed here.
+    `ready` holds those whose time has come, and `prompt` those that are sent as soon as may be: the server
+    has had no work with them yet, or none where a redirect sends them now, so no budget is asked.  What a
+    redirect has led elsewhere (`Exchange.detour`) waits in a queue of its own.  Queues may be looked at, and
+    are only changed here.
     """
 
-    __slots__ = ("_budget", "_bytes", "_count", "_later", "_queues", "_sequence", "followed", "ready")
+    __slots__ = ("_budget", "_bytes", "_count", "_later", "_queues", "_sequence", "prompt", "ready")
 
     def __init__(self, budget: RetryBudget) -> None:
         self._budget = budget
@@ -35,9 +36,9 @@ class Retries:
         self._count = 0
         self._later: list[tuple[float, int, Exchange]] = []
         self._sequence = itertools.count()
-        self.followed: deque[Exchange] = deque()
+        self.prompt: deque[Exchange] = deque()
         self.ready: deque[Exchange] = deque()
-        self._queues = [self.followed, self.ready]
+        self._queues = [self.prompt, self.ready]
 
     def __len__(self) -> int:
         return self._count
@@ -45,7 +46,7 @@ class Retries:
     @property
     def waiting(self) -> int:
         """How many could be tried at once, but for those that go elsewhere."""
-        return len(self.followed) + len(self.ready)
+        return len(self.prompt) + len(self.ready)
 
     @property
     def is_full(self) -> bool:
@@ -61,16 +62,22 @@ class Retries:
         self._queues.append(deque())
         return self._queues[-1]
 
-    def add(self, exchange: Exchange, at: float) -> None:
-        """Try this one again, not before `at`."""
+    def add(self, exchange: Exchange, at: float, *, is_prompt: bool = False) -> None:
+        """Try this one again, not before `at`, or as soon as may be."""
+        if is_prompt:
+            self.hasten(exchange)
+            return
         self._hold(exchange)
         heapq.heappush(self._later, (at, next(self._sequence), exchange))
 
-    def follow(self, exchange: Exchange) -> None:
-        """Send this one where its detour leads, as soon as may be."""
+    def hasten(self, exchange: Exchange) -> None:
+        """Send this one as soon as may be, where its detour leads if it has one."""
         self._hold(exchange)
-        queue = exchange.detour.queue
-        (self.followed if queue is self.ready else queue).append(exchange)
+        queue = self._queue_of(exchange)
+        (self.prompt if queue is self.ready else queue).append(exchange)
+
+    def _queue_of(self, exchange: Exchange) -> deque[Exchange]:
+        return self.ready if exchange.detour is None else exchange.detour.queue
 
     def _hold(self, exchange: Exchange) -> None:
         self._count += 1
@@ -80,8 +87,7 @@ class Retries:
         """Make ready what has waited long enough."""
         while self._later and self._later[0][0] <= now:
             exchange = heapq.heappop(self._later)[2]
-            detour = exchange.detour
-            (self.ready if detour is None else detour.queue).append(exchange)
+            self._queue_of(exchange).append(exchange)
 
     def within_budget(self, limit: int, now: float, *, fresh_sent: int) -> int:
         """How many of `ready` may be tried, up to `limit`, while fresh records wait to be sent."""

@@ -4,6 +4,9 @@ Whether it may be is decided elsewhere (`classify`); here it is only counted and
 
 Delays grow exponentially with full jitter: a random part of base times two to the number of
 failures, bounded (Brooker, "Exponential Backoff And Jitter", 2015).
+
+Nothing is wrong with a server that took a connection away before it looked at the requests on it, and there
+may be a hundred of them: each is sent again at once the first time, as golang.org/x/net/http2 does.
 """
 
 from __future__ import annotations
@@ -47,16 +50,23 @@ class RetryPolicy:
         )
 
     def next_try_at(
-        self, now: float, attempts: int, first_sent_at: float, *, not_before: float = 0.0
+        self,
+        now: float,
+        attempts: int,
+        first_sent_at: float,
+        *,
+        not_before: float = 0.0,
+        is_unseen: bool = False,
     ) -> float | None:
         """When a record may be tried again, or None: it has had its tries, or its time.
 
         `attempts` are those that count (see `brake`), `not_before` the time that a Retry-After names:
         where back-off would be earlier, it is that and up to a tenth more, so that not all come at once.
+        If nothing of the first attempt was seen by the server (`is_unseen`), the second follows at once.
         """
         if attempts >= self.attempts_per_record:
             return None
-        at = now + self.delay(max(attempts, 1))
+        at = now if is_unseen and attempts <= 1 else now + self.delay(max(attempts, 1))
         if at < not_before:
             at = not_before + self.uniform(0.0, _SPREAD * (not_before - now))
         if self.max_seconds is not None and at > first_sent_at + self.max_seconds:

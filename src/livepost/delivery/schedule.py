@@ -169,7 +169,7 @@ class Schedule:
 
     def _choose_again(self, limit: int, now: float) -> list[Exchange]:
         retries = self._retries
-        pulled = self._take_again(retries.followed, limit)
+        pulled = self._take_again(retries.prompt, limit)
         room = wanted = min(limit - len(pulled), len(retries.ready))
         if wanted > 0 and self._fresh_waiting:
             room = retries.within_budget(wanted, now, fresh_sent=self._intake.sent)
@@ -312,14 +312,15 @@ class Schedule:
         self, exchange: Exchange, ruling: Ruling, response: Response | None, not_before: float
     ) -> bool:
         """Put it among the retries; False if it has had its tries, or its time."""
+        now, is_unseen = self._now, ruling.is_unseen
         at = self._policy.next_try_at(
-            self._now, exchange.tries, exchange.first_sent_at, not_before=not_before
+            now, exchange.tries, exchange.first_sent_at, not_before=not_before, is_unseen=is_unseen
         )
         if at is None:
             return False
-        self._account.again(exchange, ruling.reason, response, self._now - exchange.sent_at)
-        self._retries.add(exchange, at)
-        self._retries.release_due(self._now)
+        self._account.again(exchange, ruling.reason, response, now - exchange.sent_at)
+        self._retries.add(exchange, at, is_prompt=is_unseen and at == now)
+        self._retries.release_due(now)
         self._remind_at(at)
         return True
 
@@ -330,7 +331,7 @@ class Schedule:
         if refusal is not None:
             return Outcome(State.REJECTED, f"{ruling.outcome.reason}: {refusal}")
         self._account.again(exchange, ruling.reason, response, self._now - exchange.sent_at)
-        self._retries.follow(exchange)
+        self._retries.hasten(exchange)
         self._remind_at(self._now)
         return None
 

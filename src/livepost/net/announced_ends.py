@@ -10,8 +10,9 @@ be wrong: some servers say the same always.
 
 Some servers say goodbye and then leave requests unanswered that they had taken (hypercorn 0.18: all that are
 open with the 1,001st).  What they answered before, twice about as many, is then a cap that `is_ours`: we end
-the connection there, as it must not come so far.  It is found out anew in each run, and not remembered: a
-later run could not tell it from a cap that the server keeps to.
+the connection there, as it must not come so far.  For later runs it is a fact of its own (ANSWERED_CAP), as
+each time that it is found out puts some hundred records in doubt.  Nothing disproves it while it is kept to,
+so it is found out anew once it is too old to be remembered.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _ALIKE = 0.1
 
 
 class AnnouncedEnds:
-    """Reckons `cap` and `maximum_age`, which may be known from earlier runs.
+    """Reckons `cap` and `maximum_age`, which may be known from earlier runs; so may `answered_cap`.
 
     `facts` is what is worth remembering, and what turned out to be wrong.  `wall_clock` dates it.
     """
@@ -51,13 +52,19 @@ class AnnouncedEnds:
     )
 
     def __init__(
-        self, wall_clock: Callable[[], float], cap: Fact | None = None, maximum_age: Fact | None = None
+        self,
+        wall_clock: Callable[[], float],
+        cap: Fact | None = None,
+        maximum_age: Fact | None = None,
+        answered_cap: Fact | None = None,
     ) -> None:
-        self.cap = cap
+        if answered_cap is not None and answered_cap.value < _FEWEST_WORTH_A_HANDSHAKE:
+            answered_cap = None
+        self.cap = answered_cap or cap
         """In requests; None if it is not known."""
         self.maximum_age = maximum_age
         """In seconds; None if it is not known."""
-        self.is_ours = False
+        self.is_ours = answered_cap is not None
         """The cap is where we end a connection, and not what the server says or shows; that is final."""
         self.facts: dict[Subject, Fact] = {}
         self._wall_clock = wall_clock
@@ -106,10 +113,10 @@ class AnnouncedEnds:
         last, self._last_answered = self._last_answered, answered
         if answered < _FEWEST_WORTH_A_HANDSHAKE or abs(answered - last) > _ALIKE * answered:
             return
-        if self.cap is not None:
+        if self.cap is not None and not self.is_ours:
             # Nor is what is remembered of use for a later run.
             self._forget_cap()
-        self.cap = Fact(min(answered, last), Source.LEARNED, self._wall_clock())
+        self.cap = self._learn(Subject.ANSWERED_CAP, min(answered, last), Source.LEARNED)
         self.is_ours = True
 
     def _learn_cap(self, requests: int) -> None:

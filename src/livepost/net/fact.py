@@ -34,6 +34,8 @@ class Subject(enum.Enum):
     """Seconds for which connections have been idle without being closed."""
     REQUEST_CAP = "request_cap"
     """How many requests the server takes on one connection."""
+    ANSWERED_CAP = "answered_cap"
+    """How many it answers on one, before it ends that and leaves others unanswered that it had taken."""
     MAXIMUM_AGE = "maximum_age"
     """Seconds from its beginning after which the server ends a connection, at its next request."""
 

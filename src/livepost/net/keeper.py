@@ -50,7 +50,6 @@ _IDLE = ConnectionState.IDLE
 class Keeper:
     """Looks after `alive` connections, by number; `hungry` are those that wait for work.
 
-    `most_at_a_time` exchanges are carried by all of them together, and so by each.
     `on_worn()` is called when some of them must be replaced.
     """
 
@@ -61,7 +60,6 @@ class Keeper:
         alive: dict[int, Connection],
         hungry: dict[int, Connection],
         *,
-        most_at_a_time: int,
         expects_more: Callable[[], bool],
         on_worn: Callable[[], None],
     ) -> None:
@@ -72,7 +70,6 @@ class Keeper:
         self._shared = shared
         self._alive = alive
         self._hungry = hungry
-        self._most_at_a_time = most_at_a_time
         self._expects_more = expects_more
         self._on_worn = on_worn
         self._ages = Alarm(self._look_at_ages)
@@ -266,8 +263,8 @@ class Keeper:
         """See anew when another is to take its place: it carries more, or fewer, at a time."""
         now = self._shared.clock()
         dial_seconds = max(self._dial_seconds, 0.001)
-        at_a_time = min(connection.most_at_a_time, self._most_at_a_time)
-        rate = _ROUND_TRIPS_OF_A_DIAL * at_a_time / dial_seconds
+        # However few connections there may be: one takes all that it has room for.
+        rate = _ROUND_TRIPS_OF_A_DIAL * connection.most_at_a_time / dial_seconds
         if (age := now - connection.opened_at) > 0:
             rate = max(rate, connection.requests / age)
         connection.follow(

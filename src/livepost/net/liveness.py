@@ -79,7 +79,12 @@ class Liveness:
             if fact.source is not Source.CONTRADICTED
         }
         self._idle = IdleLimit(wall_clock, known.get(Subject.IDLE_LIMIT), known.get(Subject.IDLE_OUTLIVED))
-        self._ends = AnnouncedEnds(wall_clock, known.get(Subject.REQUEST_CAP), known.get(Subject.MAXIMUM_AGE))
+        self._ends = AnnouncedEnds(
+            wall_clock,
+            known.get(Subject.REQUEST_CAP),
+            known.get(Subject.MAXIMUM_AGE),
+            known.get(Subject.ANSWERED_CAP),
+        )
         self._max_connection_age = max_connection_age
         self._uniform = uniform
         self._phase = uniform(0.0, 1.0)

@@ -4,7 +4,10 @@ Each exchange has a deadline of its own: one that passes it is cancelled, and th
 if nothing else is under way.
 
 Whether it is still there can be asked without asking for anything (PING): what is sent to one that is gone
-without a word would be in doubt, and there is room for many.
+without a word would be in doubt, and there is room for many.  It is asked before it is used after a long
+pause, and when exchanges are cancelled, as golang.org/x/net/http2 does: they keep their places until anything
+is read (`wire.places`), and if nothing is read within 5 s, no more is sent to it.  That PING comes 30 s after
+the last at the earliest, whatever was sent meanwhile: a server that does not answer is not asked more often.
 """
 
 from __future__ import annotations
@@ -46,7 +49,7 @@ class MultiplexedConnection(Connection):
     changes, which the server may do at any time.
     """
 
-    __slots__ = ("_known_capacity", "_pinged_after", "_pinged_at", "_records", "_times_heads")
+    __slots__ = ("_known_capacity", "_pinged_after", "_pinged_at", "_proof_due", "_records", "_times_heads")
 
     def __init__(
         self,
@@ -78,6 +81,8 @@ class MultiplexedConnection(Connection):
         self._pinged_at = -NEVER
         self._pinged_after = -1
         """How many requests had been sent then."""
+        self._proof_due = NEVER
+        """When something must have been read since exchanges were cancelled."""
         self._times_heads = shared.timeouts.response_header_timeout is not None
 
     @property
@@ -116,6 +121,8 @@ class MultiplexedConnection(Connection):
 
     def expire(self, now: float) -> None:
         machine = self._machine
+        if now >= self._proof_due:
+            self._look_for_proof(now)
         if machine.open_exchanges or self.has_answered or machine.capacity:
             super().expire(now)
         else:
@@ -127,6 +134,8 @@ class MultiplexedConnection(Connection):
         if len(overdue) == machine.open_exchanges:
             super()._expire(overdue, now)
             return
+        if not machine.unheard:
+            self._proof_due = NEVER
         reason = no_answer_within(now - overdue[0].sent_at)
         events: list[Event] = []
         for exchange in overdue:
@@ -135,11 +144,38 @@ class MultiplexedConnection(Connection):
         # Whoever was told may have closed it.
         if self.state is _CLOSED:
             return
+        self._ask_for_proof(now)
         self._flush_rest(now)
         if self.state is not _CLOSED:
             self._note_capacity()
         if self.room and self._unsent is None:
             self._shared.poller.offer((self,))
+
+    def _ask_for_proof(self, now: float) -> None:
+        """Exchanges were cancelled, and nothing has been read since: it may be gone."""
+        machine = self._machine
+        if machine.closing is not None or self.state is not _BUSY:
+            return
+        if not machine.ping_open and now - self._pinged_at >= SECONDS_BETWEEN_PINGS:
+            self._note_ping(now)
+            machine.ping()
+        due_at = now + TEST_SECONDS if machine.ping_open else self._pinged_at + SECONDS_BETWEEN_PINGS
+        self._proof_due = min(self._proof_due, due_at)
+
+    def _look_for_proof(self, now: float) -> None:
+        machine = self._machine
+        self._proof_due = NEVER
+        if not machine.unheard:
+            return
+        if machine.ping_open:
+            machine.leave(CloseReason.TIMEOUT)
+            self._note_capacity()
+        else:
+            self._ask_for_proof(now)
+            self._flush(now)
+
+    def _answer_deadline(self) -> float:
+        return min(super()._answer_deadline(), self._proof_due)
 
     def take_in(self, mask: int, settled: list[Event], now: float) -> bool:
         had_room = self._machine.room > 0
@@ -195,7 +231,8 @@ class MultiplexedConnection(Connection):
 
     def carry(self, exchanges: list[Exchange], now: float) -> None:
         machine = self._machine
-        if self.state is _CLOSED:
+        if self.state is not _BUSY:
+            # It has been closed in this round.
             return
         before = requests = self.requests
         number = self.number
@@ -211,8 +248,6 @@ class MultiplexedConnection(Connection):
             self._wait_for_work(now)
             return
         self.requests = requests
-        if self.state is not _BUSY:
-            self._enter(_BUSY)
         if not self._flush(now):
             return
         # The earliest that anything can be due; `expire` finds out what is.
@@ -224,7 +259,7 @@ class MultiplexedConnection(Connection):
             self.worn_at = NEVER
         self._note_capacity()
         if not exchanges and self.room:
-            self._on_hungry(self)
+            self._be_hungry()
 
     def _look_by(self, when: float) -> None:
         if when < self.deadline:
@@ -239,11 +274,14 @@ class MultiplexedConnection(Connection):
     def ping(self, now: float) -> None:
         """Ask whether the server is there; nothing else is taken until then."""
         self._enter(_TESTING)
-        self._pinged_at = now
-        self._pinged_after = self.requests
+        self._note_ping(now)
         self._machine.ping()
         self._deadlines.set(self, now + TEST_SECONDS)
         self._flush(now)
+
+    def _note_ping(self, now: float) -> None:
+        self._pinged_at = now
+        self._pinged_after = self.requests
 
     def _wait_for_work(self, now: float) -> None:
         """There is none for this connection now."""
@@ -252,6 +290,14 @@ class MultiplexedConnection(Connection):
         if not self._machine.open_exchanges:
             self._become_idle(now)
         else:
+            self._be_hungry()
+
+    def _be_hungry(self) -> None:
+        """Ask for more, but not while the kernel takes nothing: it would only fill the memory.
+
+        What is due then is given when the last of what waits has been written.
+        """
+        if self._unsent is None:
             self._on_hungry(self)
 
     def _flush(self, now: float) -> bool:

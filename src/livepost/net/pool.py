@@ -119,7 +119,6 @@ class Pool:
             shared,
             self._alive,
             self._hungry,
-            most_at_a_time=limits.max_conns_per_host,
             expects_more=expects_more,
             on_worn=self._dial_if_needed,
         )

@@ -24,7 +24,7 @@ from livepost.wire.frames import (
     without_padding,
 )
 from livepost.wire.machine import Event
-from livepost.wire.patience import Patience
+from livepost.wire.patience import CalmLimit, Patience
 from livepost.wire.response_block import BlockHead, BlockReader
 from livepost.wire.response_head import HEAD_BYTES_LIMIT, ProtocolError
 from livepost.wire.stream import Stream
@@ -67,20 +67,17 @@ class Answers:
     raises ConnectionFault when the connection cannot go on.
     """
 
-    __slots__ = ("_calm_from", "_patience", "_streams", "calm_limit", "partial", "reader", "stream_window")
+    __slots__ = ("_calm", "_patience", "_streams", "partial", "reader", "stream_window")
 
-    def __init__(self, streams: Streams, patience: Patience) -> None:
+    def __init__(self, streams: Streams, patience: Patience, calm: CalmLimit) -> None:
         self._streams = streams
         self._patience = patience
+        self._calm = calm
         self.stream_window = min(LARGEST_WINDOW, streams.max_response_bytes + DEFAULT_WINDOW)
         """What the peer may send on one stream: more than is read of any answer."""
         self.reader = BlockReader(min(streams.max_response_bytes, FRAME_BYTES))
         self.partial: PartialBlock | None = None
         """The block that must go on in the next frame."""
-        self.calm_limit = LARGEST_WINDOW
-        """How many exchanges may be open after the server asked for calm."""
-        self._calm_from = 0
-        """The first stream that was begun after it asked last."""
 
     def on_data(self, flags: int, stream_id: int, payload: bytes, events: list[Event]) -> None:
         streams = self._streams
@@ -206,23 +203,17 @@ class Answers:
         if stream is None:
             self._patience.spend(streams.next_id)
             streams.check_not_idle(stream_id)
-            streams.ended(stream_id)
+            streams.was_reset(stream_id)
             return
         code = int.from_bytes(payload, "big")
         if code == ErrorCode.HTTP_1_1_REQUIRED:
             streams.close(CloseReason.HTTP_1_1_REQUIRED)
         elif code == ErrorCode.ENHANCE_YOUR_CALM:
-            self._be_calm(stream_id)
+            self._calm.asked(stream_id, streams.next_id, len(streams.open))
         reason = f"the server reset the stream ({code_name(code)})"
         sent = Sent.REFUSED if code in _REFUSALS else None
         events.append(streams.settle(stream_id, stream, reason, sent))
-
-    def _be_calm(self, stream_id: int) -> None:
-        """Have half as many open; once for all that were begun before the server said so."""
-        if stream_id >= self._calm_from:
-            streams = self._streams
-            self._calm_from = streams.next_id
-            self.calm_limit = max(1, min(self.calm_limit, len(streams.open)) // 2)
+        streams.ignore(stream_id)
 
 
 def _check_length(stream: Stream, head: BlockHead, *, is_over: bool) -> None:

@@ -67,6 +67,7 @@ class Http1Machine:
     unserved = 0
     has_more_output = False
     ping_open = False
+    unheard = 0
 
     __slots__ = (
         "_body",
@@ -136,6 +137,9 @@ class Http1Machine:
 
     def cancel(self, exchange: Exchange, reason: str) -> list[Event]:
         raise RuntimeError("an HTTP/1.1 exchange ends with its connection")
+
+    def leave(self, reason: CloseReason) -> None:
+        raise RuntimeError("an HTTP/1.1 connection takes one exchange at a time")
 
     def ping(self) -> None:
         raise RuntimeError("HTTP/1.1 has no PING")

@@ -44,7 +44,8 @@ from livepost.wire.frames import (
 )
 from livepost.wire.machine import Answered, Event, Stage
 from livepost.wire.message import Exchange, Response
-from livepost.wire.patience import Patience
+from livepost.wire.patience import CalmLimit, Patience
+from livepost.wire.places import Places
 from livepost.wire.request_block import RequestBlocks, own_part
 from livepost.wire.requests import Requests
 from livepost.wire.settings import PeerSettings, our_settings
@@ -53,8 +54,6 @@ from livepost.wire.streams import Streams
 from livepost.wire.upkeep import Upkeep
 
 _HTTP_1 = b"HTTP/1."
-
-_UNKNOWN_CAPACITY = 2**31
 
 # The type is in the lowest byte.
 _LARGEST_LENGTH_AND_KIND = FRAME_BYTES << 8 | 0xFF
@@ -83,9 +82,9 @@ class Http2Machine:
         "_answers",
         "_intake",
         "_is_over",
-        "_max_in_doubt",
         "_open",
         "_output",
+        "_places",
         "_readers",
         "_requests",
         "_rest",
@@ -97,7 +96,6 @@ class Http2Machine:
     )
 
     def __init__(self, *, max_response_bytes: int = 1024 * 1024, max_in_doubt: int = 100) -> None:
-        self._max_in_doubt = max_in_doubt
         self._output = Output()
         self._uploads = Uploads()
         self._intake = Intake()
@@ -105,9 +103,11 @@ class Http2Machine:
         self._streams = Streams(self._output, self._uploads, max_response_bytes)
         self._open = self._streams.open
         self._requests = Requests(self._streams, blocks)
-        patience = Patience()
-        self._answers = Answers(self._streams, patience)
-        self._upkeep = Upkeep(self._streams, PeerSettings(blocks, self._uploads), patience)
+        patience, calm = Patience(), CalmLimit()
+        peer = PeerSettings(blocks, self._uploads)
+        self._answers = Answers(self._streams, patience, calm)
+        self._upkeep = Upkeep(self._streams, peer, patience)
+        self._places = Places(self._streams, peer, calm, max_in_doubt)
         self._readers = _readers(self._answers, self._upkeep)
         self._rest = bytearray()
         """The beginning of a frame that is not all there."""
@@ -119,12 +119,7 @@ class Http2Machine:
 
     @property
     def capacity(self) -> int:
-        return max(0, self._places) if self._upkeep.peer.are_known else _UNKNOWN_CAPACITY
-
-    @property
-    def _places(self) -> int:
-        """How many streams there may be open at a time."""
-        return min(self._upkeep.peer.max_streams - len(self._streams.abandoned), self._max_in_doubt)
+        return self._places.capacity
 
     @property
     def open_exchanges(self) -> int:
@@ -202,7 +197,7 @@ class Http2Machine:
         self._requests.send(exchange, is_held=not self._upkeep.peer.are_known)
         self.room -= 1
         if exchange.head.close:
-            self._close(CloseReason.KEEPALIVE_OFF)
+            self.leave(CloseReason.KEEPALIVE_OFF)
 
     def release_body(self) -> None:
         """Stop waiting for `100 Continue`, on whichever streams, or for the greeting, and send the bodies."""
@@ -213,7 +208,7 @@ class Http2Machine:
         uploads = self._uploads
         if uploads.waiting:
             uploads.fill(self._output)
-            self._update_room()
+            self.room = self._places.room()
         return self._output.take()
 
     def ping(self) -> None:
@@ -225,22 +220,34 @@ class Http2Machine:
         if not self._is_over:
             self._upkeep.ping()
 
+    def leave(self, reason: CloseReason) -> None:
+        """Open no more streams; the first reason counts."""
+        self._streams.close(reason)
+        self.room = 0
+
+    @property
+    def unheard(self) -> int:
+        """How many exchanges were cancelled since anything was read."""
+        return len(self._streams.unheard)
+
     def cancel(self, exchange: Exchange, reason: str = "it was cancelled") -> list[Event]:
         """Stop waiting for this exchange, and return how it ends; nothing if it is not open.
 
-        The stream is reset if that is within what servers bear; otherwise it keeps its place in `room`
-        until the server is done with it, and what comes of it is ignored.
+        The stream is reset if that is within what servers bear.  It keeps its place in `room` until anything
+        is read, as the server may be gone; without a reset until the server is done with it.  What comes of
+        it is ignored.
         """
         for stream_id, stream in self._open.items():
             if stream.exchange is exchange:
                 event = self._streams.give_up(stream_id, stream, reason)
-                self._update_room()
+                self._streams.unheard.add(stream_id)
+                self.room = self._places.room()
                 return [event]
         return []
 
     def end(self, *, written: int, reason: str, orderly: bool) -> list[Event]:
         is_known_to_end = self.closing is not None
-        self._close(CloseReason.SERVER_CLOSED)
+        self.leave(CloseReason.SERVER_CLOSED)
         events = self._finish(reason, written)
         if not is_known_to_end:
             self._output.say(goaway_frame(ErrorCode.NO_ERROR))
@@ -261,7 +268,9 @@ class Http2Machine:
             self._read_frames(data, events)
         except ConnectionFault as fault:
             events += self._break(fault)
-        self._update_room()
+        if self._streams.unheard:
+            self._streams.unheard.clear()
+        self.room = self._places.room()
         return events
 
     # Everything in this loop is done for each frame: to call for the short path would double its cost.
@@ -344,9 +353,9 @@ class Http2Machine:
         written = self._output.taken
         if fault.code is ErrorCode.HTTP_1_1_REQUIRED:
             # "PRI * HTTP/2.0" was no request to this server, so nothing behind it was one either.
-            self._close(CloseReason.HTTP_1_1_REQUIRED)
+            self.leave(CloseReason.HTTP_1_1_REQUIRED)
             return self._finish(str(fault), written, Sent.REFUSED)
-        self._close(CloseReason.PROTOCOL_ERROR)
+        self.leave(CloseReason.PROTOCOL_ERROR)
         events = self._finish(str(fault), written)
         self._output.say(goaway_frame(fault.code, str(fault)))
         return events
@@ -358,27 +367,6 @@ class Http2Machine:
         self._upkeep.ping_open = False
         self._output.drop()
         return self._streams.settle_all(reason, written, sent)
-
-    def _close(self, reason: CloseReason) -> None:
-        self._streams.close(reason)
-        self.room = 0
-
-    def _update_room(self) -> None:
-        """How many more exchanges, by all that limits them.
-
-        Bodies that wait for a window limit them only here, not in `send`: who was told of so much room has
-        so many to send.
-        """
-        streams = self._streams
-        places = self._upkeep.peer.max_streams - len(streams.abandoned)
-        if streams.next_id > LARGEST_STREAM or (places <= 0 and streams.abandoned):
-            streams.close(CloseReason.EXHAUSTED)
-        if streams.closing is not None or self._uploads.is_blocked():
-            self.room = 0
-            return
-        # Not in `_places`: a server that asks for calm is no reason for another connection.
-        places = min(self._places, self._answers.calm_limit) - len(self._open)
-        self.room = max(0, min(places, (LARGEST_STREAM - streams.next_id) // 2 + 1))
 
 
 def _readers(answers: Answers, upkeep: Upkeep) -> dict[int, _FrameReader]:

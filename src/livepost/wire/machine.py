@@ -105,6 +105,13 @@ class Machine(Protocol):
     def cancel(self, exchange: Exchange, reason: str) -> list[Event]:
         """Stop waiting for this exchange alone, and return how it ends.  Only if `is_multiplexed`."""
 
+    @property
+    def unheard(self) -> int:
+        """How many exchanges were cancelled since anything was read."""
+
+    def leave(self, reason: CloseReason) -> None:
+        """Take no more exchanges; the first reason counts.  Only if `is_multiplexed`."""
+
     def ping(self) -> None:
         """Ask the peer whether it is there: `ping_open` until it answers.  Only if `is_multiplexed`."""
 

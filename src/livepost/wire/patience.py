@@ -2,18 +2,21 @@
 
 The server's frames that bring no answer further: PING, SETTINGS, WINDOW_UPDATE, PRIORITY, empty DATA
 and interim heads cost it next to nothing (CVE-2019-9512 and the like).  Our resets: servers take many
-of them for an attack.
+of them for an attack.  Our requests, where it asks for calm.
 """
 
 from __future__ import annotations
 
-from livepost.wire.frames import ConnectionFault, ErrorCode
+from livepost.wire.frames import LARGEST_STREAM, LARGEST_WINDOW, ConnectionFault, ErrorCode
 
 IDLE_FRAMES_LIMIT = 10_000
 
 _CANCELS_AT_FIRST = 2
 _CANCELS_AT_MOST = 100
 _REQUESTS_PER_CANCEL = 4
+
+_ROUNDS_OF_CALM = 64
+_MOST_ROUNDS_OF_CALM = 4_096
 
 
 class Patience:
@@ -59,3 +62,40 @@ class CancelBudget:
             return False
         self._left -= 1
         return True
+
+
+class CalmLimit:
+    """How many exchanges may be open at a time after the server asked for calm (ENHANCE_YOUR_CALM).
+
+    Half as many as were when it asked; then one more after every 64 times as many requests, which is 64 round
+    trips or more.  As asking again is likely to cost a record its certainty, each further time makes that
+    twice as long.  It grows only as far as it is asked for (`places_at`).
+    """
+
+    __slots__ = ("_asked_before", "_grows_at", "_rounds", "places")
+
+    def __init__(self) -> None:
+        self.places = LARGEST_WINDOW
+        self._asked_before = 0
+        """The first stream that was begun after it asked last."""
+        self._rounds = _ROUNDS_OF_CALM // 2
+        self._grows_at = LARGEST_STREAM
+        """With which next stream it grows."""
+
+    def asked(self, stream_id: int, next_id: int, count: int) -> None:
+        """The server asked on this stream, when so many were open; once for all that were begun before."""
+        if stream_id >= self._asked_before:
+            self._asked_before = next_id
+            self._rounds = min(2 * self._rounds, _MOST_ROUNDS_OF_CALM)
+            self.places = max(1, min(self.places, count) // 2)
+            self._begin_stretch(next_id)
+
+    def places_at(self, next_id: int) -> int:
+        """How many when this is the next stream; to be asked while more could be open otherwise."""
+        if next_id >= self._grows_at:
+            self.places += 1
+            self._begin_stretch(next_id)
+        return self.places
+
+    def _begin_stretch(self, next_id: int) -> None:
+        self._grows_at = next_id + 2 * self._rounds * self.places

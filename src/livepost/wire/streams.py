@@ -1,11 +1,16 @@
 """The streams of an HTTP/2 connection, as a client sees them (RFC 9113 section 5.1).
 
     (idle) ── HEADERS [DATA…] out ──> open ──┬── answer's END_STREAM in ──> (answered)
-                                             ├── RST_STREAM in, GOAWAY in ──> (closed)
-                                             ├── RST_STREAM out ──> reset: what is under way is ignored
-                                             └── nobody waits ──> abandoned: so, too, but it takes a place
+                                             ├── RST_STREAM in or out, GOAWAY in ──> reset
+                                             └── nobody waits ──> abandoned: it takes a place
 
 Only streams that carry an exchange are kept as such; a closed one leaves its number or nothing.
+
+What still comes on a stream that was reset, by either side, or abandoned is ignored, as section 5.1 allows:
+heads are decoded, as the table must stay right, and bodies count for the connection's window.  To take it for
+an error of the connection would put all others in doubt.  A frame behind an answer's END_STREAM is one
+(STREAM_CLOSED): who sends that has lost count of its streams.  WINDOW_UPDATE and RST_STREAM may come on any
+stream that was ever open.
 """
 
 from __future__ import annotations
@@ -38,6 +43,7 @@ class Streams:
         "next_id",
         "open",
         "output",
+        "unheard",
         "uploads",
     )
 
@@ -51,6 +57,8 @@ class Streams:
         self._reset: dict[int, None] = {}
         self.abandoned: set[int] = set()
         """Those that nobody waits for although the server may still be at work on them."""
+        self.unheard: set[int] = set()
+        """Those that were cancelled since anything was read: the server may be gone."""
         self._cancels = CancelBudget()
         self.closing: CloseReason | None = None
 
@@ -79,6 +87,12 @@ class Streams:
     def ended(self, stream_id: int) -> None:
         """The server is done with a stream that is not open."""
         self.abandoned.discard(stream_id)
+
+    def was_reset(self, stream_id: int) -> None:
+        """The server has reset a stream that is not open."""
+        if stream_id in self.abandoned:
+            self.abandoned.discard(stream_id)
+            self.ignore(stream_id)
 
     def answer(self, stream_id: int, stream: Stream, head: BlockHead, trailers: Fields = ()) -> Event:
         """The answer is whole.  If the request is not, the rest of it is no longer wanted."""
