@@ -38,8 +38,11 @@ def test_a_connection_carries_as_many_requests_as_nginx_allows(
     # A dial that is under way when the last record ends is broken off.
     assert 0 <= handshakes - counted["opened"] < connections
     assert counted["tls_full"] + counted["tls_resumed"] == (counted["opened"] if scheme == "https" else 0)
-    assert counted["closed"]["server_announced"] >= RECORDS // 100 - connections
-    assert set(counted["closed"]) <= {"server_announced", "finished"}
+    closed = counted["closed"]
+    assert closed["server_announced"] + closed["server_cap"] >= RECORDS // 100 - connections
+    # Until it is seen that it is always the same number.
+    assert closed["server_announced"] <= 1 + connections
+    assert set(closed) <= {"server_announced", "server_cap", "finished"}
 
 
 def test_without_a_limit_each_connection_lives_to_the_end(

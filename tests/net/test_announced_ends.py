@@ -4,6 +4,7 @@ import pytest
 
 from livepost.net.announced_ends import AnnouncedEnds
 from livepost.net.fact import Fact, Source, Subject
+from livepost.net.hand_over import HandOverReason
 
 
 def make(
@@ -215,3 +216,15 @@ def test_a_cap_of_ours_outweighs_what_the_server_says() -> None:
     ends.unannounced(1000, 1.0)
     assert (known(ends), ends.is_ours) == ((1000, None), True)
     assert ends.facts[Subject.REQUEST_CAP].source is Source.CONTRADICTED
+
+
+def test_an_end_is_explained_by_the_limit_that_is_known() -> None:
+    ends = make()
+    assert ends.explains(1000, 30.0) is None
+    ends.announced(1000, 30.0)
+    ends.announced(1000, 40.0)
+    ends.announced(500, 60.0)
+    ends.announced(510, 61.0)
+    assert ends.explains(1000, 30.0) is HandOverReason.CAP
+    assert ends.explains(999, 59.0) is HandOverReason.AGE
+    assert ends.explains(999, 50.0) is None

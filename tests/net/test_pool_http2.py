@@ -267,7 +267,10 @@ def test_the_replacement_is_dialled_before_the_limit_is_reached(
     replacement.serve()
     replacement.answer()
     assert scene.work.failures == []
-    assert scene.observer.reasons == [CloseReason.SERVER_ANNOUNCED] * 3
+    assert scene.observer.reasons == [
+        *(CloseReason.SERVER_ANNOUNCED, CloseReason.SERVER_ANNOUNCED),
+        CloseReason.SERVER_CAP,
+    ]
 
 
 def test_the_more_go_at_a_time_the_earlier_the_replacement_is_dialled(make_scene: MakeScene) -> None:

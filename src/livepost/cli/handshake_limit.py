@@ -17,8 +17,12 @@ _HINTS = {
     CloseReason.EXPIRED: "most connections were idle for so long that the server may have been closing them: "
     "send with shorter pauses, or add --keepalive-path PATH",
     CloseReason.TIMEOUT: "the server is slow: lower --connections, or raise --max-time",
-    CloseReason.SERVER_ANNOUNCED: "the server ended most connections, after as many requests as it allows: "
+    CloseReason.SERVER_CAP: "the server ended most connections, after as many requests as it allows: "
     f"have it allow more, or raise {_OPTION}",
+    CloseReason.SERVER_AGE: "the server ended most connections, at the age that it lets one have: "
+    f"have it allow more, or raise {_OPTION}",
+    CloseReason.SERVER_ANNOUNCED: "the server ended most connections, as it said with its last answers: "
+    f"have it keep them longer, or raise {_OPTION}",
     CloseReason.LIMIT_REACHED: "most connections had carried as many requests as the server answers on one: "
     f"have it allow more, or raise {_OPTION}",
     CloseReason.SERVER_IDLE: "the server closed most connections while they were idle: send with shorter "

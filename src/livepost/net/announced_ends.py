@@ -21,6 +21,7 @@ from collections import deque
 from collections.abc import Callable
 
 from livepost.net.fact import Fact, Source, Subject
+from livepost.net.hand_over import HandOverReason
 
 _SAME_AGE = 0.03
 _CLEARLY_OLDER = 1.05
@@ -98,6 +99,13 @@ class AnnouncedEnds:
         is_explained = self.cap is not None and requests == self.cap.value
         if not is_explained and age_seconds >= _SHORTEST_MAXIMUM_AGE_SECONDS:
             self._learn_age(age_seconds)
+
+    def explains(self, requests: int, age_seconds: float) -> HandOverReason | None:
+        """Which known limit explains such an end; None: none."""
+        if self.cap is not None and requests == self.cap.value and not self.is_ours:
+            return HandOverReason.CAP
+        age = self.maximum_age
+        return HandOverReason.AGE if age is not None and age_seconds >= (1 - _SAME_AGE) * age.value else None
 
     def unannounced(self, requests: int, age_seconds: float) -> None:
         """So many requests were answered on a connection, this old, and its end was not announced."""

@@ -44,6 +44,11 @@ def ignore(*what: object) -> None:
     """Nobody wants to know."""
 
 
+def as_it_is(connection: Connection, reason: CloseReason) -> CloseReason:
+    """Nobody knows better."""
+    return reason
+
+
 class Connection(TimedLink):
     """Carries exchanges, one at a time, until `closed` is reported.
 
@@ -51,7 +56,7 @@ class Connection(TimedLink):
     the pool should look at it anew, and `on_closed(connection, reason)` at its end.
     `on_answered(connection, response, idle_seconds)` is told its first answer, and the first after each
     pause; the response is None if it was only a PING.  `on_due(connection)` is called at a time set by
-    `call_at` if it is idle then.
+    `call_at` if it is idle then.  `why(connection, reason)` says what is told of the reason for its end.
     """
 
     __slots__ = (
@@ -64,6 +69,7 @@ class Connection(TimedLink):
         "_on_due",
         "_on_hungry",
         "_records_when_idle",
+        "_why",
         "_woken_at",
         "hand_over",
         "has_answered",
@@ -85,6 +91,7 @@ class Connection(TimedLink):
         on_closed: Callable[[Connection, CloseReason], None],
         on_answered: Callable[[Connection, Response | None, float], None] = ignore,
         on_due: Callable[[Connection], None] = ignore,
+        why: Callable[[Connection, CloseReason], CloseReason] = as_it_is,
     ) -> None:
         super().__init__(number, sock, machine, shared)
         self.has_answered = False
@@ -93,6 +100,7 @@ class Connection(TimedLink):
         self._on_closed = on_closed
         self._on_answered = on_answered
         self._on_due = on_due
+        self._why = why
         self.opened_at = self.idle_since = shared.clock()
         self._is_awaited = True
         """An answer would be the first, of all or after a pause."""
@@ -364,6 +372,9 @@ class Connection(TimedLink):
         if not self.has_answered:
             self.has_answered = has_answer(events)
         super()._settle(events, cause)
+
+    def _explained(self, reason: CloseReason) -> CloseReason:
+        return self._why(self, reason)
 
     def _closed(self, reason: CloseReason) -> None:
         self._on_closed(self, reason)

@@ -14,6 +14,7 @@ from livepost.net.connection import Connection
 from livepost.net.connection_state import ConnectionState
 from livepost.net.deadlines import NEVER, Alarm
 from livepost.net.dial import Dialed
+from livepost.net.hand_over import HandOverReason
 from livepost.net.knowledge import Knowledge
 from livepost.net.reuse import Decision
 from livepost.net.surroundings import Surroundings
@@ -42,6 +43,8 @@ _ENDS_OF_IDLENESS = (CloseReason.UNSOLICITED, CloseReason.RESET)
 
 # With GOAWAY, which an error may have followed.
 _ANNOUNCED = (CloseReason.SERVER_ANNOUNCED, CloseReason.SERVER_ERROR)
+
+_EXPLAINED = {HandOverReason.CAP: CloseReason.SERVER_CAP, HandOverReason.AGE: CloseReason.SERVER_AGE}
 
 _IDLE_STATES = (ConnectionState.IDLE, ConnectionState.RETIRED)
 _IDLE = ConnectionState.IDLE
@@ -193,6 +196,14 @@ class Keeper:
             return
         self._liveness.unannounced(connection.requests, self._shared.clock() - connection.opened_at)
         self._plan_all()
+
+    def why(self, connection: Connection, reason: CloseReason) -> CloseReason:
+        """The reason for its end, or what is known of the server that explains it."""
+        if reason is not CloseReason.SERVER_ANNOUNCED:
+            return reason
+        age = self._shared.clock() - connection.opened_at
+        explanation = self._liveness.explains(connection.requests_served, age)
+        return reason if explanation is None else _EXPLAINED[explanation]
 
     def leaves(self, connection: Connection, reason: CloseReason) -> None:
         """It is going to end, or has ended, for this reason; told once for each connection."""

@@ -197,7 +197,7 @@ class Link:
         self._shared.observer.connection_closed(
             ConnectionClosed(
                 self.number,
-                reason,
+                self._explained(reason),
                 self.requests - self.probes,
                 self.bytes_sent,
                 self.bytes_received,
@@ -216,6 +216,10 @@ class Link:
         if self._unsent is None or not isinstance(self._socket, ssl.SSLSocket):
             return self.bytes_sent
         return self.bytes_sent + max(0, len(self._unsent) - 1) // _TLS_RECORD_BYTES * _TLS_RECORD_BYTES
+
+    def _explained(self, reason: CloseReason) -> CloseReason:
+        """What is told of the reason."""
+        return reason
 
     def _close_socket(self, *, says_goodbye: bool) -> None:
         with contextlib.suppress(OSError, ValueError):

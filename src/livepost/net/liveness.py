@@ -22,7 +22,7 @@ from collections.abc import Callable, Mapping
 from livepost.net.announced_ends import AnnouncedEnds
 from livepost.net.deadlines import NEVER
 from livepost.net.fact import Fact, Source, Subject
-from livepost.net.hand_over import HandOver, plan_hand_over
+from livepost.net.hand_over import HandOver, HandOverReason, plan_hand_over
 from livepost.net.idle_limit import IdleLimit
 from livepost.net.keepalive_hint import read_keepalive_hint
 from livepost.net.reuse import Decision, Reuse, ReuseReason
@@ -166,6 +166,10 @@ class Liveness:
     def announced(self, requests: int, age_seconds: float) -> None:
         """The server announced the end of a connection on which it had taken so many requests, this old."""
         self._ends.announced(requests, age_seconds)
+
+    def explains(self, requests: int, age_seconds: float) -> HandOverReason | None:
+        """Which known limit explains that the server announced the end of such a connection; None: none."""
+        return self._ends.explains(requests, age_seconds)
 
     def unannounced(self, requests: int, age_seconds: float) -> None:
         """So many requests were answered on a connection, this old, whose end the server has not announced.

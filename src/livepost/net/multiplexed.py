@@ -17,7 +17,7 @@ import ssl
 from collections.abc import Callable
 
 from livepost.events import CloseReason
-from livepost.net.connection import TEST_SECONDS, Connection, ignore
+from livepost.net.connection import TEST_SECONDS, Connection, as_it_is, ignore
 from livepost.net.connection_state import ConnectionState
 from livepost.net.deadlines import NEVER
 from livepost.net.poller import LEAVING
@@ -63,6 +63,7 @@ class MultiplexedConnection(Connection):
         on_closed: Callable[[Connection, CloseReason], None],
         on_answered: Callable[[Connection, Response | None, float], None] = ignore,
         on_due: Callable[[Connection], None] = ignore,
+        why: Callable[[Connection, CloseReason], CloseReason] = as_it_is,
     ) -> None:
         super().__init__(
             number,
@@ -74,6 +75,7 @@ class MultiplexedConnection(Connection):
             on_closed=on_closed,
             on_answered=on_answered,
             on_due=on_due,
+            why=why,
         )
         self._records = RecordReader(self._read) if isinstance(sock, ssl.SSLSocket) else None
         self._read = self._records or self._read

@@ -264,6 +264,7 @@ class Pool:
             on_closed=self._connection_closed,
             on_answered=self._connection_answered,
             on_due=self._keeper.beat,
+            why=self._keeper.why,
         )
         self._keeper.took(connection, dialed)
         self._note_capacity(connection)
