@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import socket
 
 import pytest
 from probing_peers import http1, http2, opener_to, until
@@ -8,6 +10,7 @@ from scripted_peer import Script, ScriptedPeer, read_request
 
 from livepost.config import RouteOptions
 from livepost.probing.cap import CapMeasure
+from livepost.probing.conversation import Conversation
 from livepost.probing.findings import Ending, RequestCap
 
 
@@ -70,6 +73,39 @@ def test_a_server_that_asks_for_less_gets_less(status: bytes, cap: int | None) -
     found = measured(http1(status=status, cap=cap))
     assert (found.cap, found.answered) == (None, 1)
     assert found.stopped_by == f"the server answered {status[:3].decode()}"
+
+
+def test_a_connection_that_is_lost_on_the_way_shows_no_cap(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Lost(socket.socket):
+        """As when the kernel gives up on what the network has lost."""
+
+        reads = 0
+
+        def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
+            data = super().recv(bufsize, flags)
+            self.reads += 1
+            if self.reads > 3:
+                raise TimeoutError(errno.ETIMEDOUT, "Connection timed out")
+            return data
+
+    async def main() -> RequestCap:
+        async with ScriptedPeer(http1()) as peer:
+            opener = opener_to(peer.url)
+            conversation = await opener.open()
+            sock = conversation.socket
+            conversation.socket = Lost(fileno=sock.detach())
+
+            async def open_lost() -> Conversation:
+                return conversation
+
+            monkeypatch.setattr(opener, "open", open_lost)
+            measure = CapMeasure(opener, opener.head("HEAD"), 50, 5.0)
+            await measure.run()
+            return measure.found()
+
+    found = asyncio.run(main())
+    assert (found.cap, found.answered, found.ending) == (None, 3, None)
+    assert found.stopped_by == "the connection was lost on the way"
 
 
 def test_what_is_known_when_it_is_stopped_is_how_many_were_answered() -> None:

@@ -111,7 +111,10 @@ def test_http_2_that_does_not_work_is_avoided() -> None:
         (None, KeepAliveHint(5.0, None), 5.0),
         (None, KeepAliveHint(None, 100), None),
         (idle(None, 60.0, 120.0), None, 60.0),
-        (idle(None, None, 60.0), None, 60.0),
+        (idle(300.0, 60.0, 120.0), KeepAliveHint(75.0, None), 60.0),
+        # That it was forgotten is seen late: before the first pause that was survived, nothing is sure.
+        (idle(None, None, 60.0), None, 4.0),
+        (idle(None, None, 3.0), None, 3.0),
         (idle(None, 130.0), None, None),
     ],
 )
@@ -143,6 +146,14 @@ def test_the_margin_is_two_round_trips_within_bounds(limit: float, round_trip: f
 )
 def test_the_idle_timeout_is_the_limit_less_the_margin_rounded_down(limit: float, flag: str) -> None:
     assert flags(idle=idle(limit))[1] == f"--idle-timeout {flag}"
+
+
+def test_the_reason_is_not_surer_than_what_was_measured() -> None:
+    reasons = [
+        advised(idle=one).advice[1].reason for one in (idle(None, 60.0, 106.0), idle(None, None, 106.0))
+    ]
+    assert reasons[0].startswith("connections are sure to live for 1 min 0 s; ")
+    assert reasons[1] == "connections are forgotten, and none outlived a pause before"
 
 
 def test_a_pause_that_was_survived_beyond_the_default_is_used() -> None:

@@ -48,7 +48,8 @@ class CapMeasure:
             try:
                 response = await conversation.ask(self._head)
             except NoAnswer as error:
-                return None if conversation.goodbye is not None else str(error)
+                goodbye = conversation.goodbye
+                return str(error) if goodbye is None or goodbye.ending is Ending.DROPPED else None
             self._answered += 1
             self._seconds = self._opener.clock() - started
             if response.status in _TOO_MUCH:

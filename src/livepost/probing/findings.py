@@ -106,8 +106,8 @@ class Ending(enum.Enum):
     REUSED = "reused"
     """It was open, and carried a request after that time."""
     DROPPED = "dropped"
-    """It seemed to be open, but a request after that time came to nothing: something between has
-    forgotten it without a word."""
+    """It seemed to be open, but a request after that time came to nothing, or TCP's own keep-alives were
+    not answered any more: something between has forgotten it without a word."""
     OPEN = "open"
     """Nothing had happened when the probe was stopped."""
 
@@ -130,7 +130,8 @@ class IdleLimit:
     survived_seconds: float | None
     """The longest pause, below that, behind which a request was answered."""
     dropped_within_seconds: float | None
-    """The shortest pause behind which a request came to nothing although no end had been seen."""
+    """The shortest time behind which it came to nothing although no end had been seen: it was forgotten
+    somewhere between the pause that was survived and this."""
     connections: tuple[IdleConnection, ...]
 
 

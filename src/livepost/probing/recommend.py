@@ -5,7 +5,7 @@ Everything here is arithmetic on findings; nothing is asked.
 - `--connections`: over HTTP/2 as many requests at a time as one connection takes; over HTTP/1.1 as many
   connections as 1,000 records a second need at the time an answer takes (Little's law), 4 to 64.
 - `--idle-timeout`: the idle limit less a margin of two long round trips and 0.2 s, from 0.5 to 2 s and no
-  more than half the limit.  The limit is the shortest of what was measured, hinted, and dropped.
+  more than half the limit.  The limit is the shorter of what was measured and hinted.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from livepost.probing.findings import Findings
+from livepost.net.idle_limit import DEFAULT_IDLE_LIMIT_SECONDS
+from livepost.probing.findings import Findings, IdleLimit
 from livepost.report.wording import counted, decimal, duration
 
 RECORDS_PER_SECOND = 1_000
@@ -55,13 +56,20 @@ def recommend(findings: Findings) -> Recommendation:
 
 def idle_limit_seconds(findings: Findings) -> float | None:
     """For how long a connection may surely be idle and live: the least that anything says."""
-    idle, hint = findings.idle, findings.keep_alive_hint
-    known: list[float | None] = [None if hint is None else hint.timeout_seconds]
-    if idle is not None:
-        known.append(idle.limit_seconds)
-        if idle.dropped_within_seconds is not None:
-            known.append(idle.survived_seconds or idle.dropped_within_seconds)
+    hint = findings.keep_alive_hint
+    known = (None if hint is None else hint.timeout_seconds, measured_idle_limit_seconds(findings.idle))
     return min((seconds for seconds in known if seconds is not None), default=None)
+
+
+def measured_idle_limit_seconds(idle: IdleLimit | None) -> float | None:
+    """The same, whatever the server says: the limit that was measured.
+
+    Where connections are forgotten without a word, that they were is seen late, and only what was survived
+    before is sure; if nothing was, no more than a delivery trusts that knows nothing.
+    """
+    if idle is None or idle.dropped_within_seconds is None:
+        return None if idle is None else idle.limit_seconds
+    return idle.survived_seconds or min(idle.dropped_within_seconds, DEFAULT_IDLE_LIMIT_SECONDS)
 
 
 def margin_seconds(limit: float, round_trip: float) -> float:
@@ -116,6 +124,8 @@ def _idle_timeout(findings: Findings) -> Iterator[Advice]:
         long = 0.0 if trip is None else trip.request_p99_seconds or 0.0
         margin = margin_seconds(limit, long)
         reason = f"connections are sure to live for {duration(limit)}; {duration(margin)} of that is margin"
+        if idle is not None and idle.dropped_within_seconds is not None and idle.survived_seconds is None:
+            reason = "connections are forgotten, and none outlived a pause before"
         yield Advice(f"--idle-timeout {_shown(limit - margin)}", reason)
         answers = findings.contact is not None and 200 <= findings.contact.status < 300
         # A query may hold a secret, and is not kept.
