@@ -145,15 +145,14 @@ def test_the_margin_is_two_round_trips_within_bounds(limit: float, round_trip: f
     ],
 )
 def test_the_idle_timeout_is_the_limit_less_the_margin_rounded_down(limit: float, flag: str) -> None:
-    assert flags(idle=idle(limit))[1] == f"--idle-timeout {flag}"
+    assert flags(idle=idle(limit), via_proxy="p.test:3128")[1] == f"--idle-timeout {flag}"
 
 
 def test_the_reason_is_not_surer_than_what_was_measured() -> None:
-    reasons = [
-        advised(idle=one).advice[1].reason for one in (idle(None, 60.0, 106.0), idle(None, None, 106.0))
-    ]
-    assert reasons[0].startswith("connections are sure to live for 1 min 0 s; ")
-    assert reasons[1] == "connections are forgotten, and none outlived a pause before"
+    seen = (idle(None, 60.0, 106.0), idle(None, None, 106.0))
+    reasons = [advised(idle=one).advice[2].reason for one in seen]
+    assert reasons[0].startswith("connections are sure to live for 1 min 0 s: ")
+    assert reasons[1].startswith("connections are forgotten, and none outlived a pause before: ")
 
 
 def test_a_pause_that_was_survived_beyond_the_default_is_used() -> None:
@@ -174,7 +173,36 @@ def test_a_pause_that_was_survived_beyond_the_default_is_used() -> None:
 )
 def test_a_path_that_answers_is_one_to_ask_after_pauses(status: int, path: str, is_named: bool) -> None:
     found = flags(contact=contact(status=status), path=path.strip("'"), idle=idle(75.0))
-    assert (f"--keepalive-path {path}" in found) is is_named
+    heartbeats = [f"--keepalive-path {path}", "--keepalive-every auto"]
+    assert found[1:] == (heartbeats if is_named else ["--idle-timeout 74.5s"])
+
+
+@pytest.mark.parametrize(
+    ("limit", "round_trip", "advice"),
+    [
+        # A delivery closes connections after 90 s, before they would be asked.
+        (90.0, 0.01, ["--idle-timeout 89.5s"]),
+        (89.9, 0.01, ["--keepalive-path /health", "--keepalive-every auto"]),
+        (1.6, 0.01, ["--keepalive-path /health", "--keepalive-every auto"]),
+        # From half of the limit, or a second, until the margin there is no time.
+        (1.4, 0.01, ["--keepalive-path /health"]),
+        (1.9, 2.0, ["--keepalive-path /health"]),
+    ],
+)
+def test_heartbeats_are_advised_only_where_they_would_be_sent(
+    limit: float, round_trip: float, advice: list[str]
+) -> None:
+    trip = dataclasses.replace(TRIP, request_p99_seconds=round_trip)
+    assert flags(idle=idle(limit), round_trip=trip)[1:] == advice
+
+
+@pytest.mark.parametrize(("is_remembered", "proxy"), [(False, None), (True, "p.test:3128")])
+def test_a_delivery_that_does_not_know_the_limit_must_be_told_it(
+    is_remembered: bool, proxy: str | None
+) -> None:
+    found = dataclasses.replace(BASE, idle=idle(75.0), via_proxy=proxy)
+    advice = recommend(found, is_remembered=is_remembered).advice
+    assert [one.flag for one in advice[1:]] == ["--idle-timeout 74.5s"]
 
 
 @given(
@@ -182,19 +210,24 @@ def test_a_path_that_answers_is_one_to_ask_after_pauses(status: int, path: str, 
     median=st.floats(0.0, 30.0),
     is_http2=st.booleans(),
     keeps_alive=st.booleans(),
+    status=st.sampled_from((200, 404)),
 )
 def test_send_understands_what_is_recommended(
-    limit: float, median: float, is_http2: bool, keeps_alive: bool
+    limit: float, median: float, is_http2: bool, keeps_alive: bool, status: int
 ) -> None:
+    version = "HTTP/2" if is_http2 else "HTTP/1.1"
     found = flags(
-        contact=contact(http_version="HTTP/2" if is_http2 else "HTTP/1.1", keeps_alive=keeps_alive),
+        contact=contact(http_version=version, keeps_alive=keeps_alive, status=status),
         round_trip=dataclasses.replace(TRIP, request_median_seconds=median, request_p99_seconds=median),
         idle=idle(limit),
     )
     parsed = make_parser().parse([word for flag in found for word in flag.split(" ")])
     assert 1 <= parsed.max_conns_per_host <= 100
     if keeps_alive:
-        assert 0 < parsed.idle_conn_timeout < limit
+        # One or the other: an idle timeout before the limit would leave nothing to be tried.
+        assert ("keepalive_path" in parsed) is (status == 200 and limit < 90)
+        assert ("idle_conn_timeout" in parsed) is not ("keepalive_path" in parsed)
+        assert 0 < getattr(parsed, "idle_conn_timeout", limit / 2) < limit
 
 
 NOTES: list[tuple[dict[str, Any], str]] = [

@@ -4,8 +4,11 @@ Everything here is arithmetic on findings; nothing is asked.
 
 - `--connections`: over HTTP/2 as many requests at a time as one connection takes; over HTTP/1.1 as many
   connections as 1,000 records a second need at the time an answer takes (Little's law), 4 to 64.
-- `--idle-timeout`: the idle limit less a margin of two long round trips and 0.2 s, from 0.5 to 2 s and no
-  more than half the limit.  The limit is the shorter of what was measured and hinted.
+- `--keepalive-path` and `--keepalive-every`, where the path can be asked for by heartbeats: connections live
+  through pauses.  A delivery knows the idle limit from the probe; an `--idle-timeout` below it would close
+  them before they are asked, and so would the default where the limit is longer.
+- else `--idle-timeout`: the idle limit less a margin of two long round trips and 0.2 s, from 0.5 to 2 s and
+  no more than half the limit.  The limit is the shorter of what was measured and hinted.
 """
 
 from __future__ import annotations
@@ -15,7 +18,9 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from livepost.net.fact import Fact, Source, Subject
 from livepost.net.idle_limit import DEFAULT_IDLE_LIMIT_SECONDS
+from livepost.net.liveness import Liveness
 from livepost.probing.findings import Findings, IdleLimit
 from livepost.report.wording import counted, decimal, duration
 
@@ -47,11 +52,15 @@ class Recommendation:
     notes: tuple[str, ...]
 
 
-def recommend(findings: Findings) -> Recommendation:
-    """What follows from these findings; nothing from what is not known."""
+def recommend(findings: Findings, *, is_remembered: bool = True) -> Recommendation:
+    """What follows from these findings; nothing from what is not known.
+
+    `is_remembered`: deliveries know them too (`remembering`).  Behind a proxy they never do.
+    """
     if findings.contact is None:
         return Recommendation((), ())
-    return Recommendation(tuple(_advice(findings)), tuple(_notes(findings)))
+    is_remembered = is_remembered and findings.via_proxy is None
+    return Recommendation(tuple(_advice(findings, is_remembered=is_remembered)), tuple(_notes(findings)))
 
 
 def idle_limit_seconds(findings: Findings) -> float | None:
@@ -77,7 +86,7 @@ def margin_seconds(limit: float, round_trip: float) -> float:
     return min(max(2 * round_trip + 0.2, 0.5), 2.0, limit / 2)
 
 
-def _advice(findings: Findings) -> Iterator[Advice]:
+def _advice(findings: Findings, *, is_remembered: bool) -> Iterator[Advice]:
     contact = findings.contact
     assert contact is not None
     is_http2 = contact.http_version == "HTTP/2"
@@ -87,7 +96,7 @@ def _advice(findings: Findings) -> Iterator[Advice]:
         yield Advice("--http1.1", "the server offers HTTP/2, but did not answer in it")
     yield _connections(findings, is_http2=is_http2)
     if contact.keeps_alive:
-        yield from _idle_timeout(findings)
+        yield from _idleness(findings, is_remembered=is_remembered)
 
 
 def _connections(findings: Findings, *, is_http2: bool) -> Advice:
@@ -117,24 +126,41 @@ def _handshake_seconds(findings: Findings) -> float:
     return seconds
 
 
-def _idle_timeout(findings: Findings) -> Iterator[Advice]:
+def _idleness(findings: Findings, *, is_remembered: bool) -> Iterator[Advice]:
     idle, trip = findings.idle, findings.round_trip
     limit = idle_limit_seconds(findings)
-    if limit is not None:
-        long = 0.0 if trip is None else trip.request_p99_seconds or 0.0
-        margin = margin_seconds(limit, long)
-        reason = f"connections are sure to live for {duration(limit)}; {duration(margin)} of that is margin"
-        if idle is not None and idle.dropped_within_seconds is not None and idle.survived_seconds is None:
-            reason = "connections are forgotten, and none outlived a pause before"
-        yield Advice(f"--idle-timeout {_shown(limit - margin)}", reason)
-        answers = findings.contact is not None and 200 <= findings.contact.status < 300
-        # A query may hold a secret, and is not kept.
-        if answers and "?" not in findings.path:
-            # What is used again after a pause can be asked whether it lives, at the cost of one round trip.
-            yield Advice(f"--keepalive-path {shlex.quote(findings.path)}", "it answers safe requests")
-    elif idle is not None and (idle.survived_seconds or 0.0) > _DEFAULT_IDLE_SECONDS:
-        survived = math.floor(idle.survived_seconds or 0.0)
-        yield Advice(f"--idle-timeout {survived}s", f"connections lived through {survived} s without work")
+    if limit is None:
+        survived = 0 if idle is None else math.floor(idle.survived_seconds or 0.0)
+        if survived > _DEFAULT_IDLE_SECONDS:
+            yield Advice(
+                f"--idle-timeout {survived}s", f"connections lived through {survived} s without work"
+            )
+        return
+    sure = f"connections are sure to live for {duration(limit)}"
+    if idle is not None and idle.dropped_within_seconds is not None and idle.survived_seconds is None:
+        sure = "connections are forgotten, and none outlived a pause before"
+    long = 0.0 if trip is None else trip.request_p99_seconds or 0.0
+    if is_remembered and limit < _DEFAULT_IDLE_SECONDS and _can_be_asked(findings):
+        reason = "it answers safe requests, so connections can be tried with it after a pause"
+        yield Advice(f"--keepalive-path {shlex.quote(findings.path)}", reason)
+        if _leaves_time_for_heartbeats(limit, long):
+            yield Advice("--keepalive-every auto", f"{sure}: they are asked before, and live on")
+        return
+    margin = margin_seconds(limit, long)
+    yield Advice(f"--idle-timeout {_shown(limit - margin)}", f"{sure}; {duration(margin)} of that is margin")
+
+
+def _can_be_asked(findings: Findings) -> bool:
+    """The path is one for --keepalive-path.  A query may hold a secret, and is not kept."""
+    answers = findings.contact is not None and 200 <= findings.contact.status < 300
+    return answers and "?" not in findings.path
+
+
+def _leaves_time_for_heartbeats(limit: float, round_trip: float) -> bool:
+    """Whether a delivery that knows this limit sends any."""
+    liveness = Liveness(lambda: 0.0, {Subject.IDLE_LIMIT: Fact(limit, Source.PROBED, 0.0)})
+    liveness.round_trip(round_trip)
+    return liveness.heartbeat_after() is not None
 
 
 def _shown(seconds: float) -> str:
