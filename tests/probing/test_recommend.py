@@ -251,11 +251,19 @@ NOTES: list[tuple[dict[str, Any], str]] = [
         "TLS sessions are not resumed",
     ),
     (
-        {"cap": RequestCap(100, 100, Ending.ANNOUNCED, 1.0, None)},
+        {"cap": RequestCap(100, None, 100, Ending.ANNOUNCED, 1.0, None)},
         "after 100 requests: at least 10 handshakes per 1,000 records",
     ),
     (
-        {"cap": RequestCap(None, 7, None, 2.0, "the server answered 429")},
+        {"cap": RequestCap(None, 2.0, 382, Ending.ANNOUNCED, 2.1, None)},
+        "connections end when they are 2 s old",
+    ),
+    (
+        {"cap": RequestCap(None, None, 382, Ending.ANNOUNCED, 2.1, None)},
+        "ended after 382 requests, 2.1 s old: which of the two it was could not be told",
+    ),
+    (
+        {"cap": RequestCap(None, None, 7, None, 2.0, "the server answered 429")},
         "the server answered 429 after 7 requests in 2 s: set --rate",
     ),
     ({"idle": idle(None, 130.0)}, "no idle limit was seen: --max-wait"),
@@ -284,7 +292,7 @@ def test_where_all_is_well_nothing_is_noted() -> None:
         tls=dataclasses.replace(TLS, alpn="http/1.1"),
         idle=idle(75.0),
         keep_alive_hint=KeepAliveHint(75.0, None),
-        cap=RequestCap(None, 1_100, None, 3.0, "1,100 requests were sent"),
+        cap=RequestCap(None, None, 1_100, None, 3.0, "no more were to be sent"),
         clock_skew=ClockSkew(5.3, 0.5),
         pings=Pings(3, 3, 0.1, False, True),
         look_up=LookUp("a.test", 0.1, (AddressFound("::1", 0.1, None),)),

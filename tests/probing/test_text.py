@@ -48,7 +48,7 @@ ALL = Findings(
     idle=IdleLimit(
         75.02, 60.0, None, (IdleConnection(60.0, Ending.REUSED), IdleConnection(75.02, Ending.FIN))
     ),
-    cap=RequestCap(1000, 1000, Ending.ANNOUNCED, 11.0, None),
+    cap=RequestCap(1000, None, 1000, Ending.ANNOUNCED, 11.0, None),
     http2_settings={"max_concurrent_streams": 128, "initial_window_size": 65_536},
     pings=Pings(4, 4, 0.011, False, True),
     round_trip=RoundTrip(5, 0.0101, 0.0112, 1012, 0.0105, 0.011, 0.014),
@@ -120,7 +120,7 @@ def test_what_did_not_work_is_said() -> None:
         contact=contact,
         keep_alive_hint=KeepAliveHint(),
         idle=IdleLimit(None, None, None, (IdleConnection(12.0, Ending.OPEN),)),
-        cap=RequestCap(None, 7, None, 1.0, "the server answered 429"),
+        cap=RequestCap(None, None, 7, None, 1.0, "the server answered 429"),
         http2_settings={},
         pings=Pings(0, 0, None, None, True),
     )
@@ -130,6 +130,15 @@ def test_what_did_not_work_is_said() -> None:
     assert line("request cap", found) == "none within 7 requests, in 1 s, the server answered 429"
     assert line("HTTP/2", found) == "defaults"
     assert line("PING", found) == "not known whether it resets the idle timer, 0 of 0 answered"
+    aged = RequestCap(None, 2.0, 382, Ending.ANNOUNCED, 2.1, None)
+    either = dataclasses.replace(aged, maximum_age_seconds=None)
+    assert (
+        line("request cap", dataclasses.replace(base, cap=aged))
+        == "none, but a maximum age of 2 s (announced)"
+    )
+    assert line("request cap", dataclasses.replace(base, cap=either)) == (
+        "382 requests, or an age of 2.1 s (announced)"
+    )
     dropped = dataclasses.replace(base, idle=IdleLimit(None, 60.0, 120.0, ()))
     assert line("idle limit", dropped) == (
         "dropped without a word within 2 min 0 s, used again after 1 min 0 s, 0 connections"

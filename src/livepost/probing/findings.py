@@ -140,12 +140,14 @@ class RequestCap:
     """How many requests a connection carries."""
 
     cap: int | None
-    """The server ended the connection after so many; None if it did not."""
+    """The server ends a connection after so many, and not for its age; None if it did not, or may not."""
+    maximum_age_seconds: float | None
+    """It ends a connection that is so old, however many requests that carried."""
     answered: int
     ending: Ending | None
-    """How the server ended it."""
+    """How the server ended it; if neither of the two above is known, for the one or the other."""
     seconds: float
-    """How long that took: an end may also come of the connection's age."""
+    """How old the connection was then."""
     stopped_by: str | None
     """Why no more were sent although the server had not ended it."""
 

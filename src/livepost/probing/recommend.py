@@ -227,6 +227,13 @@ def _notes_on_lives(findings: Findings) -> Iterator[str]:
             f"a connection ends after {cap.cap:,} requests: "
             f"at least {decimal(1000 / cap.cap)} handshakes per 1,000 records"
         )
+    if cap is not None and cap.maximum_age_seconds is not None:
+        yield f"connections end when they are {duration(cap.maximum_age_seconds)} old"
+    elif cap is not None and cap.cap is None and cap.ending is not None:
+        yield (
+            f"a connection ended after {counted(cap.answered, 'request')}, {duration(cap.seconds)} old: "
+            "which of the two it was could not be told, and neither is kept"
+        )
     if cap is not None and cap.stopped_by is not None and cap.stopped_by.startswith("the server"):
         requests = f"{counted(cap.answered, 'request')} in {duration(cap.seconds)}"
         yield f"{cap.stopped_by} after {requests}: set --rate"

@@ -105,9 +105,13 @@ def _idle_items(idle: IdleLimit) -> list[str]:
 
 def _cap_items(cap: RequestCap) -> list[str]:
     took = f"in {duration(cap.seconds)}"
-    if cap.cap is not None:
-        ending = "" if cap.ending is None else f" ({cap.ending.value})"
-        return [f"{counted(cap.cap, 'request')}{ending}", took]
+    if cap.ending is not None:
+        ending = f" ({cap.ending.value})"
+        if cap.maximum_age_seconds is not None:
+            return [f"none, but a maximum age of {duration(cap.maximum_age_seconds)}{ending}"]
+        if cap.cap is not None:
+            return [f"{counted(cap.cap, 'request')}{ending}", took]
+        return [f"{counted(cap.answered, 'request')}, or an age of {duration(cap.seconds)}{ending}"]
     why = [] if cap.stopped_by is None else [cap.stopped_by]
     return [f"none within {counted(cap.answered, 'request')}", took, *why]
 
