@@ -255,6 +255,10 @@ NOTES: list[tuple[dict[str, Any], str]] = [
         "after 100 requests: at least 10 handshakes per 1,000 records",
     ),
     (
+        {"cap": RequestCap(1000, None, 1000, Ending.ANNOUNCED, 9.0, None)},
+        "after 1,000 requests: at least 1 handshake per 1,000 records",
+    ),
+    (
         {"cap": RequestCap(None, 2.0, 382, Ending.ANNOUNCED, 2.1, None)},
         "connections end when they are 2 s old",
     ),

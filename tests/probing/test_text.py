@@ -1,8 +1,12 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import re
 from datetime import UTC, datetime
 
+from hypothesis import given
+from hypothesis import strategies as st
 from probing_peers import NOW
 
 from livepost.probing.findings import (
@@ -22,7 +26,7 @@ from livepost.probing.findings import (
     Tls,
     TlsHandshake,
 )
-from livepost.probing.recommend import Advice, Recommendation
+from livepost.probing.recommend import Advice, Recommendation, recommend
 from livepost.probing.text import as_text
 
 NOTHING = Recommendation((), ())
@@ -94,6 +98,59 @@ def test_everything_is_shown() -> None:
     recommendation = Recommendation(advice, ("it is late",))
     command = "livepost send FILE... --to https://a.test/api"
     assert as_text(ALL, recommendation, command, 80) == SHOWN
+
+
+NARROW = """\
+https://a.test/api
+idle limit    1 min 15 s (fin),
+              used again after
+              1 min 0 s, 2 connections
+asked with    14 connections,
+              1,013 requests,
+              in 1 min 15 s
+note: a connection ends after
+  1,000 requests: at least 1 handshake
+  per 1,000 records
+note: handshakes: one was lost
+
+recommended:
+  livepost send FILE... --to https://a.test/api
+
+  --keepalive-every auto
+    connections live for 1 min 15 s"""
+
+
+def test_on_a_narrow_terminal_text_is_wrapped_and_what_is_to_be_copied_is_not() -> None:
+    some = Findings(
+        *("https://a.test/api", "/health", NOW),
+        seconds=75.3,
+        is_complete=True,
+        idle=ALL.idle,
+        connections_opened=14,
+        requests_sent=1013,
+        troubles=ALL.troubles,
+    )
+    advice = (Advice("--keepalive-every auto", "connections live for 1 min 15 s"),)
+    recommendation = Recommendation(advice, recommend(dataclasses.replace(ALL, tls=None, look_up=None)).notes)
+    assert as_text(some, recommendation, "livepost send FILE... --to https://a.test/api", 38) == NARROW
+
+
+@given(st.integers(0, 120))
+def test_the_text_keeps_to_the_width_and_numbers_to_their_units(width: int) -> None:
+    found = dataclasses.replace(ALL, idle=IdleLimit(None, 60.0, 106.2, ()), clock_skew=ClockSkew(-60.2, 0.04))
+    advised = recommend(found)
+    command = "livepost send FILE... --to https://a.test/api --keepalive-path /health --keepalive-every auto"
+    shown = as_text(found, advised, command, width)
+    lines = shown.splitlines()
+    whole = {f"  {command}", *(f"  {advice.flag}" for advice in advised.advice)}
+    assert max(len(line) for line in lines if line not in whole) <= max(width, 24)
+    assert f"  {command}" in lines
+    for line, following in itertools.pairwise(lines):
+        if line[-1:].isdigit():
+            assert not re.match(" *(ms|s|min|h|days?|connections?|requests?|records?)\\b", following), shown
+    # Whatever the width, the same is said.
+    as_ever = as_text(found, advised, command, 500)
+    assert re.sub(r"\s", "", shown) == re.sub(r"\s", "", as_ever)
 
 
 def test_what_is_not_known_is_left_out() -> None:

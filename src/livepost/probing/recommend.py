@@ -22,7 +22,7 @@ from livepost.net.fact import Fact, Source, Subject
 from livepost.net.idle_limit import DEFAULT_IDLE_LIMIT_SECONDS
 from livepost.net.liveness import Liveness
 from livepost.probing.findings import Findings, IdleLimit
-from livepost.report.wording import counted, decimal, duration
+from livepost.report.wording import counted, duration
 
 RECORDS_PER_SECOND = 1_000
 FEWEST_CONNECTIONS = 4
@@ -225,7 +225,7 @@ def _notes_on_lives(findings: Findings) -> Iterator[str]:
     if cap is not None and cap.cap is not None and contact is not None and contact.keeps_alive:
         yield (
             f"a connection ends after {cap.cap:,} requests: "
-            f"at least {decimal(1000 / cap.cap)} handshakes per 1,000 records"
+            f"at least {counted(1000 / cap.cap, 'handshake')} per 1,000 records"
         )
     if cap is not None and cap.maximum_age_seconds is not None:
         yield f"connections end when they are {duration(cap.maximum_age_seconds)} old"
