@@ -77,6 +77,7 @@ def test_help_explains_every_fault(capsys: pytest.CaptureFixture[str]) -> None:
         *("--fail SPEC", "--fail-seed N", "--log FILE", "--idempotency"),
         *("--profile NAME", "--idle-timeout TIME", "--idle-ending HOW", "--max-requests N", "--max-age TIME"),
         *("--unannounced", "--max-streams N", "--latency TIME[+-TIME]", "--handshake-latency TIME"),
+        "--clock-skew TIME",
         *("--tls ", "--tls-cert FILE", "--tls-key FILE", "--http2 "),
     ):
         assert option in out

@@ -26,7 +26,9 @@ from livepost.rehearsal.limits import ServerLimits
 from livepost.rehearsal.profiles import Profile
 from livepost.rehearsal.record_log import RecordLog
 from livepost.rehearsal.server import PracticeServer, serve
+from livepost.rehearsal.server_clock import ServerClock
 from livepost.rehearsal.stats import ServerStats
+from livepost.report.wording import duration
 
 _DESCRIPTION = """\
 A practice server.  POST /api (any method) takes JSON and answers 201 with
@@ -99,8 +101,14 @@ def main(arguments: Sequence[str]) -> int:
             http2=given.http2,
             latency=given.latency,
             handshake_seconds=given.handshake_latency,
+            clock=ServerClock(given.clock_skew),
         )
-        remarks = (remark_on_tls, _remark_on_limits(profile, limits), _warning(given.fail, rules, seed))
+        remarks = (
+            remark_on_tls,
+            _remark_on_limits(profile, limits),
+            _remark_on_clock(given.clock_skew),
+            _warning(given.fail, rules, seed),
+        )
         event_loop.run(_serve(server, [remark for remark in remarks if remark]))
     return 0
 
@@ -138,6 +146,10 @@ def _remark_on_limits(profile: Profile | None, limits: ServerLimits) -> str:
     if profile is None:
         return f"a connection's limits: {described_limits}" if described_limits else ""
     return f"as {profile.name}: {described_limits or 'no limits'}"
+
+
+def _remark_on_clock(skew: float) -> str:
+    return f"its clock is {duration(abs(skew))} {'ahead' if skew > 0 else 'behind'}" if skew else ""
 
 
 def _warning(specs: Sequence[str], rules: Sequence[Rule], seed: int) -> str:
