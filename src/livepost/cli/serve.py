@@ -6,7 +6,9 @@ import argparse
 import asyncio
 import contextlib
 import secrets
+import shutil
 import ssl
+import textwrap
 from collections.abc import Iterator, Sequence
 
 from livepost.cli import event_loop
@@ -42,10 +44,17 @@ With --fail it misbehaves on purpose.  With --fail, --log or --idempotency,
 duplicates (of the last million), requests replayed, and how often each fault
 happened."""
 
+_WIDEST = 80
+
 
 def make_parser() -> Parser:
     """The options of `livepost serve`."""
-    parser = Parser("livepost serve", "livepost serve [OPTIONS]", _DESCRIPTION, _epilog())
+    width = min(shutil.get_terminal_size().columns, _WIDEST)
+    description = "\n\n".join(
+        textwrap.fill(paragraph, width, break_on_hyphens=False) for paragraph in _DESCRIPTION.split("\n\n")
+    )
+    epilog = f"{table_of_profiles(width)}\n\n{table_of_faults(width)}"
+    parser = Parser("livepost serve", "livepost serve [OPTIONS]", description, epilog)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
         "--host", metavar="ADDRESS", default="127.0.0.1", help="address to listen on (default: %(default)s)"
@@ -111,10 +120,6 @@ def main(arguments: Sequence[str]) -> int:
         )
         event_loop.run(_serve(server, [remark for remark in remarks if remark]))
     return 0
-
-
-def _epilog() -> str:
-    return f"{table_of_profiles()}\n\n{table_of_faults()}"
 
 
 def _rules(given: argparse.Namespace) -> list[Rule]:

@@ -17,9 +17,7 @@ from livepost.rehearsal.profiles import Profile, profile_named
 
 def add_connection_options(parser: Parser) -> None:
     """The limits of a connection, its pace, the server's clock, and what is spoken."""
-    limits = parser.add_argument_group(
-        "limits of a connection", "each overrides the profile; none takes a limit away"
-    )
+    limits = parser.add_argument_group("limits of a connection", "override the profile; none: no limit")
     limits.add_argument("--profile", metavar="NAME", help="end connections as this server does (see below)")
     _add_limit(limits, "--idle-timeout", "TIME", _seconds, "end it after so long without a request")
     limits.add_argument(
