@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Sequence
 
 import pytest
@@ -112,6 +113,7 @@ def test_a_connection_that_was_forgotten_without_a_word_is_found_by_using_it() -
     assert idle.dropped_within_seconds == pytest.approx(0.3, abs=0.05)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="socket filters are Linux's")
 @pytest.mark.parametrize(
     ("pauses", "survived", "dropped"),
     [([0.3, 1.2], 0.3, 1.2), ([0.3], 0.3, 2.0), ([], None, 2.0)],
