@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from livepost.cli.fault_grammar import _FIELD_OF_OPTION, _WHEN_OPTIONS, parse_rule
 from livepost.cli.fault_help import EXAMPLES, table_of_faults
 from livepost.rehearsal.fault_over_http2 import AS_EVER, OVER_HTTP2
@@ -36,5 +38,12 @@ def test_the_examples_can_be_used() -> None:
         assert f"--fail {example}" in TABLE
 
 
-def test_it_fits_on_a_terminal() -> None:
-    assert max(map(len, TABLE.splitlines())) <= 80
+@pytest.mark.parametrize("width", [30, 40, 59, 60, 72, 80])
+def test_it_fits_on_a_terminal(width: int) -> None:
+    table = table_of_faults(width)
+    examples = {f"  --fail {example}" for example in EXAMPLES}
+    lines = table.splitlines()
+    assert examples <= set(lines)
+    assert max(len(line) for line in lines if line not in examples) <= width
+    # Whatever the width, the same is said.
+    assert table.split() == TABLE.split()

@@ -104,10 +104,15 @@ def test_what_was_measured_is_kept_for_send_unless_the_user_does_not_want_it(
     target = parse_target(f"{server.url}/api")
     memory = OriginMemory(directory, time.time, print)
     assert main(["probe", str(target), *BRIEF, "--no-memory"]) == 0
-    assert " --no-memory " in capfd.readouterr().out
+    out = capfd.readouterr().out
+    assert " --no-memory " in out
+    # A send that remembers nothing must be told.
+    assert " --idle-timeout " in out
     assert memory.load(Origin.of(target)) == {}
     assert main(["probe", str(target), *BRIEF]) == 0
-    assert " --no-memory" not in capfd.readouterr().out
+    out = capfd.readouterr().out
+    assert " --no-memory" not in out
+    assert " --idle-timeout " not in out
     assert 0.1 < memory.load(Origin.of(target))[Subject.IDLE_LIMIT].value < 0.5
 
 

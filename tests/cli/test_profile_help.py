@@ -34,8 +34,22 @@ def test_a_row_says_all(shown: str) -> None:
     assert row(shown.split()[0]) == shown
 
 
-def test_it_fits_on_a_terminal() -> None:
-    assert max(map(len, TABLE.splitlines())) <= 80
+@pytest.mark.parametrize("width", [30, 40, 79, 80, 200])
+def test_it_fits_on_a_terminal(width: int) -> None:
+    table = table_of_profiles(width)
+    assert max(map(len, table.splitlines())) <= min(width, 80)
+    assert all(f"\n  {name}" in table for name in PROFILES)
+
+
+def test_without_room_for_a_table_it_is_a_list_that_says_the_same() -> None:
+    listed = " ".join(table_of_profiles(40).split())
+    for item in (
+        "nginx: idle 75s, 1,000 requests, age 1h, 128 streams; code; PINGs do not count",
+        "gunicorn-sync: 1 request; code; its default worker: no keep-alive",
+        "node: idle 5s; docs; hints; up to version 25",
+        "nlb: idle 350s, 100 streams; docs; forgets, later RST; as a NAT",
+    ):
+        assert item in listed
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from livepost.cli.fault_help import table_of_faults
+from livepost.cli.fault_help import EXAMPLES, table_of_faults
 from livepost.cli.main import main
 from livepost.cli.profile_help import table_of_profiles
 
@@ -67,7 +67,21 @@ def test_a_certificate_that_is_missing_is_refused(capsys: pytest.CaptureFixture[
     assert "no.pem cannot be used: no such file or directory\n  hint: " in capsys.readouterr().err
 
 
-def test_help_explains_every_fault(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("columns", [40, 80])
+def test_help_keeps_to_the_width_of_the_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    with pytest.raises(SystemExit):
+        main(["serve", "--help"])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if len(line) > columns and line[9:] not in EXAMPLES] == []
+
+
+def test_help_explains_every_fault(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit):
         main(["serve", "--help"])
     out = capsys.readouterr().out
@@ -77,6 +91,7 @@ def test_help_explains_every_fault(capsys: pytest.CaptureFixture[str]) -> None:
         *("--fail SPEC", "--fail-seed N", "--log FILE", "--idempotency"),
         *("--profile NAME", "--idle-timeout TIME", "--idle-ending HOW", "--max-requests N", "--max-age TIME"),
         *("--unannounced", "--max-streams N", "--latency TIME[+-TIME]", "--handshake-latency TIME"),
+        "--clock-skew TIME",
         *("--tls ", "--tls-cert FILE", "--tls-key FILE", "--http2 "),
     ):
         assert option in out

@@ -63,6 +63,19 @@ def test_latencies(text: str, latency: Latency) -> None:
 
 
 @pytest.mark.parametrize(
+    ("arguments", "seconds"),
+    [
+        ([], 0.0),
+        (["--clock-skew", "90s"], 90.0),
+        (["--clock-skew", "+2m"], 120.0),
+        (["--clock-skew=-1.5s"], -1.5),
+    ],
+)
+def test_clocks_that_are_ahead_and_behind(arguments: list[str], seconds: float) -> None:
+    assert parser().parse(arguments).clock_skew == seconds
+
+
+@pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["--profile", "ngnix"], "there is no profile ngnix; did you mean nginx?"),
@@ -80,6 +93,7 @@ def test_latencies(text: str, latency: Latency) -> None:
         ),
         (["--latency", "1ms+-2ms"], "a latency of 0.001 s cannot vary by 0.002 s"),
         (["--latency", "1ms+-x"], f"argument --latency: {NO_TIME}"),
+        (["--clock-skew", "x"], f"argument --clock-skew: {NO_TIME}"),
         (["--max-ages", "5"], "there is no option --max-ages; did you mean --max-age?"),
     ],
 )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from nginx import nginx
 from real_servers import apache, node
 from terminal import Terminal
 
+from livepost.rehearsal.limits import ServerLimits
 from livepost.rehearsal.server import PracticeServer
 
 LATE_SECONDS = 0.4
@@ -55,8 +58,7 @@ def test_nginx_is_found_out(authority: Authority, tmp_path: Path, version: str) 
         assert "--connections 100" in flags(found)
     else:
         assert found["http2_settings"] is found["pings"] is None
-    assert any(flag.startswith("--idle-timeout 0.") for flag in flags(found))
-    assert "--keepalive-path /" in flags(found)
+    assert flags(found)[1:] == ["--keepalive-path /"]
 
 
 def test_apache_is_found_out(tmp_path: Path) -> None:
@@ -78,6 +80,24 @@ def test_node_is_found_out(tmp_path: Path) -> None:
     # Node lets a connection live somewhat longer than it says.
     assert 0.9 < found["idle"]["limit_seconds"] < 3
     assert (found["cap"]["cap"], found["cap"]["answered"]) == (None, 1_100)
+
+
+def test_what_is_recommended_keeps_a_connection_through_a_pause_longer_than_the_idle_limit() -> None:
+    with PracticeServer(limits=ServerLimits(idle_timeout=2.5)).run_in_thread() as server:
+        found = probed(f"{server.url}/api")
+        words = shlex.split(found["recommendation"]["command"])
+        assert words[:3] == ["livepost", "send", "FILE..."]
+        with started("send", "-", *words[3:], "--json", "--progress", "none") as send:
+            send.write(b"1\n")
+            time.sleep(4.0)
+            send.write(b"2\n")
+            send.end_input()
+            ended = send.ended()
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.summary["records"]["delivered"] == 2
+    connections = ended.summary["connections"]
+    assert (connections["opened"], connections["closed"]) == (1, {"finished": 1})
+    assert connections["heartbeats"] >= 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -18,7 +18,7 @@ FOUND = Findings(
     contact=Contact("HEAD", 200, "HTTP/1.1", True, None, None),
     keep_alive_hint=KeepAliveHint(75.0, 99),
     idle=IdleLimit(75.0, 60.0, None, ()),
-    cap=RequestCap(1000, 1000, Ending.ANNOUNCED, 9.0, None),
+    cap=RequestCap(1000, None, 1000, Ending.ANNOUNCED, 9.0, None),
 )
 
 
@@ -35,10 +35,23 @@ def test_findings_become_limits_of_the_origin() -> None:
     )
 
 
-def test_what_something_between_drops_is_a_limit_too() -> None:
-    facts = facts_of(dataclasses.replace(FOUND, idle=IdleLimit(300.0, 120.0, 240.0, ())), TARGET)
+@pytest.mark.parametrize(
+    ("survived", "dropped", "sure"), [(120.0, 240.0, 120.0), (None, 106.0, 4.0), (None, 3.0, 3.0)]
+)
+def test_what_something_between_forgets_lives_surely_for_as_long_as_it_was_seen_to(
+    survived: float | None, dropped: float, sure: float
+) -> None:
+    facts = facts_of(dataclasses.replace(FOUND, idle=IdleLimit(300.0, survived, dropped, ())), TARGET)
     assert facts is not None
-    assert (facts.idle_limit_seconds, facts.idle_survived_seconds) == (240.0, 120.0)
+    assert (facts.idle_limit_seconds, facts.idle_survived_seconds) == (sure, survived)
+
+
+@pytest.mark.parametrize("age", [2.0, None])
+def test_a_cap_that_may_be_an_age_is_not_stored(age: float | None) -> None:
+    cap = RequestCap(None, age, 382, Ending.ANNOUNCED, 2.0, None)
+    facts = facts_of(dataclasses.replace(FOUND, cap=cap), TARGET)
+    assert facts is not None
+    assert facts.request_cap is None
 
 
 def test_a_server_without_keep_alive_has_a_cap_of_one() -> None:

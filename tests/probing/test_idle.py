@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Sequence
 
 import pytest
@@ -9,9 +10,13 @@ from probing_peers import http1, http2, opener_to, until
 from scripted_peer import Script, ScriptedPeer, read_request
 
 from livepost.config import RouteOptions, Timeouts
+from livepost.net import dial
 from livepost.probing.findings import Ending, IdleConnection, IdleLimit
 from livepost.probing.idle import IdleMeasure, conclude
 from livepost.probing.opening import Opener
+from livepost.probing.recommend import measured_idle_limit_seconds
+from livepost.rehearsal.limits import IdleEnding, ServerLimits
+from livepost.rehearsal.server import PracticeServer
 
 FIN, RESET, ANNOUNCED, REUSED, DROPPED, OPEN = (
     *(Ending.FIN, Ending.RESET, Ending.ANNOUNCED),
@@ -106,6 +111,37 @@ def test_a_connection_that_was_forgotten_without_a_word_is_found_by_using_it() -
     assert idle.limit_seconds is None
     assert idle.survived_seconds == pytest.approx(0.1, abs=0.05)
     assert idle.dropped_within_seconds == pytest.approx(0.3, abs=0.05)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="socket filters are Linux's")
+@pytest.mark.parametrize(
+    ("pauses", "survived", "dropped"),
+    [([0.3, 1.2], 0.3, 1.2), ([0.3], 0.3, 2.0), ([], None, 2.0)],
+)
+def test_that_our_own_keep_alives_find_it_forgotten_says_nothing_of_when(
+    monkeypatch: pytest.MonkeyPatch, pauses: list[float], survived: float | None, dropped: float
+) -> None:
+    """It was forgotten after 0.6 s, and TCP gives up at 2 s, with ETIMEDOUT: no limit of the server's."""
+    for name in ("_KEEPALIVE_IDLE_SECONDS", "_KEEPALIVE_INTERVAL_SECONDS", "_KEEPALIVE_PROBES"):
+        monkeypatch.setattr(dial, name, 1)
+    monkeypatch.setattr(dial, "_USER_TIMEOUT_MILLISECONDS", 1_000)
+
+    async def main() -> IdleLimit:
+        limits = ServerLimits(idle_timeout=0.6, idle_ending=IdleEnding.VANISH)
+        async with PracticeServer(limits=limits) as server:
+            opener = opener_to(f"{server.url}/api")
+            measure = IdleMeasure(opener, opener.head("HEAD"), 9.0, pauses=pauses)
+            await measure.run()
+            assert measure.troubles == []
+            return measure.found()
+
+    idle = asyncio.run(main())
+    assert {one.ending for one in idle.connections[len(pauses) :]} == {DROPPED}
+    assert idle.limit_seconds is None
+    assert idle.survived_seconds == (survived and pytest.approx(survived, abs=0.1))
+    assert idle.dropped_within_seconds == pytest.approx(dropped, abs=0.3)
+    sure = idle.dropped_within_seconds if survived is None else idle.survived_seconds
+    assert measured_idle_limit_seconds(idle) == sure
 
 
 def test_connections_that_cannot_be_made_are_told_and_spoil_nothing_else() -> None:

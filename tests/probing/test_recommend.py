@@ -111,7 +111,10 @@ def test_http_2_that_does_not_work_is_avoided() -> None:
         (None, KeepAliveHint(5.0, None), 5.0),
         (None, KeepAliveHint(None, 100), None),
         (idle(None, 60.0, 120.0), None, 60.0),
-        (idle(None, None, 60.0), None, 60.0),
+        (idle(300.0, 60.0, 120.0), KeepAliveHint(75.0, None), 60.0),
+        # That it was forgotten is seen late: before the first pause that was survived, nothing is sure.
+        (idle(None, None, 60.0), None, 4.0),
+        (idle(None, None, 3.0), None, 3.0),
         (idle(None, 130.0), None, None),
     ],
 )
@@ -142,7 +145,14 @@ def test_the_margin_is_two_round_trips_within_bounds(limit: float, round_trip: f
     ],
 )
 def test_the_idle_timeout_is_the_limit_less_the_margin_rounded_down(limit: float, flag: str) -> None:
-    assert flags(idle=idle(limit))[1] == f"--idle-timeout {flag}"
+    assert flags(idle=idle(limit), via_proxy="p.test:3128")[1] == f"--idle-timeout {flag}"
+
+
+def test_the_reason_is_not_surer_than_what_was_measured() -> None:
+    seen = (idle(None, 60.0, 106.0), idle(None, None, 106.0))
+    reasons = [advised(idle=one).advice[2].reason for one in seen]
+    assert reasons[0].startswith("connections are sure to live for 1 min 0 s: ")
+    assert reasons[1].startswith("connections are forgotten, and none outlived a pause before: ")
 
 
 def test_a_pause_that_was_survived_beyond_the_default_is_used() -> None:
@@ -163,7 +173,36 @@ def test_a_pause_that_was_survived_beyond_the_default_is_used() -> None:
 )
 def test_a_path_that_answers_is_one_to_ask_after_pauses(status: int, path: str, is_named: bool) -> None:
     found = flags(contact=contact(status=status), path=path.strip("'"), idle=idle(75.0))
-    assert (f"--keepalive-path {path}" in found) is is_named
+    heartbeats = [f"--keepalive-path {path}", "--keepalive-every auto"]
+    assert found[1:] == (heartbeats if is_named else ["--idle-timeout 74.5s"])
+
+
+@pytest.mark.parametrize(
+    ("limit", "round_trip", "advice"),
+    [
+        # A delivery closes connections after 90 s, before they would be asked.
+        (90.0, 0.01, ["--idle-timeout 89.5s"]),
+        (89.9, 0.01, ["--keepalive-path /health", "--keepalive-every auto"]),
+        (1.6, 0.01, ["--keepalive-path /health", "--keepalive-every auto"]),
+        # From half of the limit, or a second, until the margin there is no time.
+        (1.4, 0.01, ["--keepalive-path /health"]),
+        (1.9, 2.0, ["--keepalive-path /health"]),
+    ],
+)
+def test_heartbeats_are_advised_only_where_they_would_be_sent(
+    limit: float, round_trip: float, advice: list[str]
+) -> None:
+    trip = dataclasses.replace(TRIP, request_p99_seconds=round_trip)
+    assert flags(idle=idle(limit), round_trip=trip)[1:] == advice
+
+
+@pytest.mark.parametrize(("is_remembered", "proxy"), [(False, None), (True, "p.test:3128")])
+def test_a_delivery_that_does_not_know_the_limit_must_be_told_it(
+    is_remembered: bool, proxy: str | None
+) -> None:
+    found = dataclasses.replace(BASE, idle=idle(75.0), via_proxy=proxy)
+    advice = recommend(found, is_remembered=is_remembered).advice
+    assert [one.flag for one in advice[1:]] == ["--idle-timeout 74.5s"]
 
 
 @given(
@@ -171,19 +210,24 @@ def test_a_path_that_answers_is_one_to_ask_after_pauses(status: int, path: str, 
     median=st.floats(0.0, 30.0),
     is_http2=st.booleans(),
     keeps_alive=st.booleans(),
+    status=st.sampled_from((200, 404)),
 )
 def test_send_understands_what_is_recommended(
-    limit: float, median: float, is_http2: bool, keeps_alive: bool
+    limit: float, median: float, is_http2: bool, keeps_alive: bool, status: int
 ) -> None:
+    version = "HTTP/2" if is_http2 else "HTTP/1.1"
     found = flags(
-        contact=contact(http_version="HTTP/2" if is_http2 else "HTTP/1.1", keeps_alive=keeps_alive),
+        contact=contact(http_version=version, keeps_alive=keeps_alive, status=status),
         round_trip=dataclasses.replace(TRIP, request_median_seconds=median, request_p99_seconds=median),
         idle=idle(limit),
     )
     parsed = make_parser().parse([word for flag in found for word in flag.split(" ")])
     assert 1 <= parsed.max_conns_per_host <= 100
     if keeps_alive:
-        assert 0 < parsed.idle_conn_timeout < limit
+        # One or the other: an idle timeout before the limit would leave nothing to be tried.
+        assert ("keepalive_path" in parsed) is (status == 200 and limit < 90)
+        assert ("idle_conn_timeout" in parsed) is not ("keepalive_path" in parsed)
+        assert 0 < getattr(parsed, "idle_conn_timeout", limit / 2) < limit
 
 
 NOTES: list[tuple[dict[str, Any], str]] = [
@@ -207,11 +251,23 @@ NOTES: list[tuple[dict[str, Any], str]] = [
         "TLS sessions are not resumed",
     ),
     (
-        {"cap": RequestCap(100, 100, Ending.ANNOUNCED, 1.0, None)},
+        {"cap": RequestCap(100, None, 100, Ending.ANNOUNCED, 1.0, None)},
         "after 100 requests: at least 10 handshakes per 1,000 records",
     ),
     (
-        {"cap": RequestCap(None, 7, None, 2.0, "the server answered 429")},
+        {"cap": RequestCap(1000, None, 1000, Ending.ANNOUNCED, 9.0, None)},
+        "after 1,000 requests: at least 1 handshake per 1,000 records",
+    ),
+    (
+        {"cap": RequestCap(None, 2.0, 382, Ending.ANNOUNCED, 2.1, None)},
+        "connections end when they are 2 s old",
+    ),
+    (
+        {"cap": RequestCap(None, None, 382, Ending.ANNOUNCED, 2.1, None)},
+        "ended after 382 requests, 2.1 s old: which of the two it was could not be told",
+    ),
+    (
+        {"cap": RequestCap(None, None, 7, None, 2.0, "the server answered 429")},
         "the server answered 429 after 7 requests in 2 s: set --rate",
     ),
     ({"idle": idle(None, 130.0)}, "no idle limit was seen: --max-wait"),
@@ -240,7 +296,7 @@ def test_where_all_is_well_nothing_is_noted() -> None:
         tls=dataclasses.replace(TLS, alpn="http/1.1"),
         idle=idle(75.0),
         keep_alive_hint=KeepAliveHint(75.0, None),
-        cap=RequestCap(None, 1_100, None, 3.0, "1,100 requests were sent"),
+        cap=RequestCap(None, None, 1_100, None, 3.0, "no more were to be sent"),
         clock_skew=ClockSkew(5.3, 0.5),
         pings=Pings(3, 3, 0.1, False, True),
         look_up=LookUp("a.test", 0.1, (AddressFound("::1", 0.1, None),)),

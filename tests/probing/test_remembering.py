@@ -23,7 +23,7 @@ FOUND = Findings(
     contact=Contact("HEAD", 200, "HTTP/1.1", True, None, None),
     keep_alive_hint=KeepAliveHint(70.0, 99),
     idle=IdleLimit(75.0, 60.0, None, ()),
-    cap=RequestCap(1000, 1000, Ending.ANNOUNCED, 9.0, None),
+    cap=RequestCap(1000, None, 1000, Ending.ANNOUNCED, 9.0, None),
 )
 AT = (NOW + timedelta(seconds=80)).timestamp()
 

@@ -19,6 +19,16 @@ def test_own_fields_in_order_and_the_connection_field() -> None:
     )
 
 
+def test_the_date_is_added_unless_the_answer_has_its_own() -> None:
+    assert render(Reply(body=b"x"), connection=b"close", date=b"now") == (
+        b"HTTP/1.1 200 OK\r\nConnection: close\r\nDate: now\r\nContent-Length: 1\r\n\r\nx"
+    )
+    assert render(Reply(204), date=b"now") == b"HTTP/1.1 204 No Content\r\nDate: now\r\n\r\n"
+    own = Reply(204, ((b"dAtE", b"then"),))
+    assert render(own, date=b"now") == b"HTTP/1.1 204 No Content\r\ndAtE: then\r\n\r\n"
+    assert render(Reply(raw=b"HTTP/1.1 2"), date=b"now") == b"HTTP/1.1 2"
+
+
 def test_the_answer_to_head_announces_a_body_without_one() -> None:
     assert render(Reply(body=b"four"), to_head=True) == b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n"
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from livepost.report.wording import counted, decimal, duration, packed, size
+from livepost.report.wording import counted, decimal, duration, packed, size, wrapped
 
 
 @pytest.mark.parametrize(
@@ -84,6 +84,13 @@ def test_packed_breaks_between_items() -> None:
 
 def test_packed_breaks_an_item_that_is_too_long_for_any_line() -> None:
     assert packed(["a", "no-one breaks at a hyphen"], 13) == ["a,", "no-one breaks", "at a hyphen"]
+
+
+def test_a_number_is_kept_with_its_unit() -> None:
+    text = "at least 1 handshake in 2 min 30 s (TCP in 0.36 ms)"
+    assert wrapped(text, 18) == ["at least", "1 handshake in", "2 min 30 s (TCP in", "0.36 ms)"]
+    assert wrapped("used again after 1 h 59 min", 18) == ["used again after", "1 h 59 min"]
+    assert wrapped("13 connections", 8) == ["13 conne", "ctions"]
 
 
 @given(st.lists(st.text("ab c", min_size=1, max_size=30).map(str.strip).filter(bool)), st.integers(8, 60))

@@ -27,6 +27,8 @@ _EXPLAINED: tuple[tuple[str, str], ...] = (
     ("limit=100 remaining=0", "with reset=1 (or epoch+1) and window=60, what they say"),
 )
 
+_WIDE = 60
+
 EXAMPLES = (
     "503:retry-after=2:every=10",
     "reset-after-processing:p=0.01",
@@ -36,46 +38,53 @@ EXAMPLES = (
 )
 
 
-def table_of_faults() -> str:
-    """All kinds and options, for --help."""
-    rows = [
-        (f"{_name(kind):24}{'yes' if traits.processed else 'no':4}{traits.does}")
-        for kind, traits in TRAITS.items()
+def table_of_faults(width: int = 80) -> str:
+    """All kinds and options, for --help in so many columns; examples, to be copied, stay whole."""
+    kinds = [
+        (_name(kind), "yes" if traits.processed else "no", traits.does) for kind, traits in TRAITS.items()
     ]
-    options = [f"{option:26}  {does}" for option, does in _EXPLAINED]
+    options = [(option, "", does) for option, does in _EXPLAINED]
     return "\n".join(
         (
-            "what can be done wrong, --fail KIND[:OPTION]...",
-            "  (the word after the kind: whether the record is processed)",
-            *_wrapped(rows),
+            *_wrapped("what can be done wrong, --fail KIND[:OPTION]...", width),
+            *_wrapped("(the word after the kind: whether the record is processed)", width, indent=2),
+            *_table(kinds, width),
             "",
             "when and how:",
-            *_wrapped(options),
+            *_table(options, width),
             "",
-            "over HTTP/2 (--http2) some are not what they are over HTTP/1.1:",
-            *_wrapped(_over_http2()),
+            *_wrapped("over HTTP/2 (--http2) some are not what they are over HTTP/1.1:", width),
+            *_table(_over_http2(), width),
             "",
-            "Of several --fail, the first that applies wins.  GET /stats never fails.",
+            *_wrapped("Of several --fail, the first that applies wins.  GET /stats never fails.", width),
             "examples:",
             *(f"  --fail {example}" for example in EXAMPLES),
         )
     )
 
 
-def _over_http2() -> Iterator[str]:
+def _over_http2() -> Iterator[tuple[str, str, str]]:
     for kind in TRAITS:
         does = OVER_HTTP2.get(kind, "refused: a head is a whole frame")
         if does != AS_EVER:
-            yield f"{_name(kind):24}    {does}"
+            yield _name(kind), "", does
 
 
 def _name(kind: FaultKind) -> str:
     return "NNN, as 503" if kind is FaultKind.STATUS else kind.value
 
 
-def _wrapped(rows: Iterable[str]) -> list[str]:
-    return [
-        line
-        for row in rows
-        for line in textwrap.wrap(row, 80, initial_indent="  ", subsequent_indent=" " * 30)
-    ]
+def _table(rows: Iterable[tuple[str, str, str]], width: int) -> Iterator[str]:
+    """A word or a few, one about it, and what it means: beside that, or below where there is no room."""
+    for words, mark, meaning in rows:
+        head = f"{words:24}{mark}"
+        if width >= _WIDE:
+            yield from _wrapped(f"{head:28}{meaning}", width, indent=2, further=28)
+        else:
+            yield from _wrapped(" ".join(head.split()), width, indent=2, further=2)
+            yield from _wrapped(meaning, width, indent=6)
+
+
+def _wrapped(text: str, width: int, *, indent: int = 0, further: int = 0) -> list[str]:
+    first, others = " " * indent, " " * (indent + further)
+    return textwrap.wrap(text, width, initial_indent=first, subsequent_indent=others, break_on_hyphens=False)

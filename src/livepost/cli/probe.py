@@ -89,8 +89,10 @@ def main(arguments: Sequence[str]) -> int:
     except (DialError, DestinationError) as error:
         say_error(error)
         return ExitCode.UNREACHABLE
-    problems = [] if collect(given, LivenessOptions).no_memory else remember(findings, options)
-    _show(findings, given, as_json=show.json)
+    no_memory = collect(given, LivenessOptions).no_memory
+    problems = [] if no_memory else remember(findings, options)
+    advised = recommend(findings, is_remembered=not (no_memory or problems))
+    _show(findings, advised, given, as_json=show.json)
     for problem in problems:
         say(f"livepost: {problem}")
     return 0 if stopped_by is None else 128 + stopped_by
@@ -107,8 +109,7 @@ async def _probe(probe: Probe) -> tuple[Findings, signal.Signals | None]:
     return findings, interrupts.received
 
 
-def _show(findings: Findings, given: argparse.Namespace, *, as_json: bool) -> None:
-    advised = recommend(findings)
+def _show(findings: Findings, advised: Recommendation, given: argparse.Namespace, *, as_json: bool) -> None:
     command = _command(advised, given)
     if not as_json:
         print_data(as_text(findings, advised, command, terminal_width()))

@@ -6,7 +6,9 @@ import argparse
 import asyncio
 import contextlib
 import secrets
+import shutil
 import ssl
+import textwrap
 from collections.abc import Iterator, Sequence
 
 from livepost.cli import event_loop
@@ -26,7 +28,9 @@ from livepost.rehearsal.limits import ServerLimits
 from livepost.rehearsal.profiles import Profile
 from livepost.rehearsal.record_log import RecordLog
 from livepost.rehearsal.server import PracticeServer, serve
+from livepost.rehearsal.server_clock import ServerClock
 from livepost.rehearsal.stats import ServerStats
+from livepost.report.wording import duration
 
 _DESCRIPTION = """\
 A practice server.  POST /api (any method) takes JSON and answers 201 with
@@ -40,10 +44,17 @@ With --fail it misbehaves on purpose.  With --fail, --log or --idempotency,
 duplicates (of the last million), requests replayed, and how often each fault
 happened."""
 
+_WIDEST = 80
+
 
 def make_parser() -> Parser:
     """The options of `livepost serve`."""
-    parser = Parser("livepost serve", "livepost serve [OPTIONS]", _DESCRIPTION, _epilog())
+    width = min(shutil.get_terminal_size().columns, _WIDEST)
+    description = "\n\n".join(
+        textwrap.fill(paragraph, width, break_on_hyphens=False) for paragraph in _DESCRIPTION.split("\n\n")
+    )
+    epilog = f"{table_of_profiles(width)}\n\n{table_of_faults(width)}"
+    parser = Parser("livepost serve", "livepost serve [OPTIONS]", description, epilog)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
         "--host", metavar="ADDRESS", default="127.0.0.1", help="address to listen on (default: %(default)s)"
@@ -99,14 +110,16 @@ def main(arguments: Sequence[str]) -> int:
             http2=given.http2,
             latency=given.latency,
             handshake_seconds=given.handshake_latency,
+            clock=ServerClock(given.clock_skew),
         )
-        remarks = (remark_on_tls, _remark_on_limits(profile, limits), _warning(given.fail, rules, seed))
+        remarks = (
+            remark_on_tls,
+            _remark_on_limits(profile, limits),
+            _remark_on_clock(given.clock_skew),
+            _warning(given.fail, rules, seed),
+        )
         event_loop.run(_serve(server, [remark for remark in remarks if remark]))
     return 0
-
-
-def _epilog() -> str:
-    return f"{table_of_profiles()}\n\n{table_of_faults()}"
 
 
 def _rules(given: argparse.Namespace) -> list[Rule]:
@@ -138,6 +151,10 @@ def _remark_on_limits(profile: Profile | None, limits: ServerLimits) -> str:
     if profile is None:
         return f"a connection's limits: {described_limits}" if described_limits else ""
     return f"as {profile.name}: {described_limits or 'no limits'}"
+
+
+def _remark_on_clock(skew: float) -> str:
+    return f"its clock is {duration(abs(skew))} {'ahead' if skew > 0 else 'behind'}" if skew else ""
 
 
 def _warning(specs: Sequence[str], rules: Sequence[Rule], seed: int) -> str:

@@ -16,10 +16,8 @@ from livepost.rehearsal.profiles import Profile, profile_named
 
 
 def add_connection_options(parser: Parser) -> None:
-    """The limits of a connection, its pace, and what is spoken on it."""
-    limits = parser.add_argument_group(
-        "limits of a connection", "each overrides the profile; none takes a limit away"
-    )
+    """The limits of a connection, its pace, the server's clock, and what is spoken."""
+    limits = parser.add_argument_group("limits of a connection", "override the profile; none: no limit")
     limits.add_argument("--profile", metavar="NAME", help="end connections as this server does (see below)")
     _add_limit(limits, "--idle-timeout", "TIME", _seconds, "end it after so long without a request")
     limits.add_argument(
@@ -35,7 +33,7 @@ def add_connection_options(parser: Parser) -> None:
         help="--max-requests and --max-age end it without Connection: close or GOAWAY",
     )
     limits.add_argument("--max-streams", metavar="N", type=_count, help="requests at a time over HTTP/2")
-    pace = parser.add_argument_group("pace")
+    pace = parser.add_argument_group("pace and clock")
     pace.add_argument(
         "--latency", metavar="TIME[+-TIME]", type=_latency, help="answer so late, as 20ms or 20ms+-5ms"
     )
@@ -45,6 +43,13 @@ def add_connection_options(parser: Parser) -> None:
         type=_seconds,
         default=0.0,
         help="let a TCP handshake take so long, and a TLS handshake as long again",
+    )
+    pace.add_argument(
+        "--clock-skew",
+        metavar="TIME",
+        type=_skew,
+        default=0.0,
+        help="the Date of answers, and times that a fault tells, are so far ahead; behind with =-TIME",
     )
     spoken = parser.add_argument_group("what is spoken")
     spoken.add_argument(
@@ -125,6 +130,10 @@ def _seconds(text: str) -> float:
         return quantities.seconds(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _skew(text: str) -> float:
+    return -_seconds(text[1:]) if text.startswith("-") else _seconds(text.removeprefix("+"))
 
 
 def _count(text: str) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
 import ssl
 from collections.abc import Callable
@@ -29,6 +30,15 @@ from livepost.wire.message import Exchange, RequestHead, Response
 
 _READ_BYTES = 65_536
 _HTTP_1_0 = b"HTTP/1.0"
+
+# Our own kernel says so when keep-alives or data are acknowledged no more: it is nothing that the server did.
+_UNHEARD = frozenset((errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH))
+
+_WORDS_OF_ENDS = {
+    Ending.FIN: "the server closed the connection",
+    Ending.RESET: "the server reset the connection",
+    Ending.DROPPED: "the connection was lost on the way",
+}
 
 _SETTING_NAMES = {
     1: "header_table_size",
@@ -52,7 +62,7 @@ class NoAnswer(DestinationError):
 
 
 class Goodbye(NamedTuple):
-    """That and when the server ended a connection."""
+    """That and when a connection ended: by the server, or unheard of (DROPPED) by what is between."""
 
     at: float
     ending: Ending
@@ -79,7 +89,7 @@ class Conversation:
         self._says_http_1_0 = False
         self._has_ended = False
         self.goodbye: Goodbye | None = None
-        """When the server first said, in whatever way, that this connection takes no more."""
+        """When it was first known, in whatever way, that this connection takes no more."""
 
     def __enter__(self) -> Self:
         return self
@@ -190,9 +200,9 @@ class Conversation:
             return None
         except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
             data = b""
-        except OSError:
+        except OSError as error:
             data = b""
-            ending = Ending.RESET
+            ending = Ending.DROPPED if error.errno in _UNHEARD else Ending.RESET
         if not data:
             return self._end(ending)
         self._says_http_1_0 |= data.startswith(_HTTP_1_0)
@@ -204,9 +214,8 @@ class Conversation:
     def _end(self, ending: Ending) -> list[Event]:
         self._has_ended = True
         self._note(ending)
-        reason = "the server closed" if ending is Ending.FIN else "the server reset"
         return self._machine.end(
-            written=self._written, reason=f"{reason} the connection", orderly=ending is Ending.FIN
+            written=self._written, reason=_WORDS_OF_ENDS[ending], orderly=ending is Ending.FIN
         )
 
     def _note(self, ending: Ending) -> None:

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from livepost.events import HttpVersion
 from livepost.probing.findings import Findings
+from livepost.probing.recommend import measured_idle_limit_seconds
 from livepost.target import Target
 
 
@@ -18,7 +19,8 @@ class OriginFacts:
     http_version: HttpVersion
     """What they were measured in."""
     idle_limit_seconds: float | None
-    """The server, or something between, was seen to end idle connections after so long."""
+    """For how long they may surely be idle and live, as far as the server, or something between, was seen
+    to end them."""
     idle_survived_seconds: float | None
     """A connection was used again after so long."""
     request_cap: int | None
@@ -38,12 +40,11 @@ def facts_of(findings: Findings, target: Target) -> OriginFacts | None:
     contact, idle, cap, hint = findings.contact, findings.idle, findings.cap, findings.keep_alive_hint
     if contact is None or findings.via_proxy is not None:
         return None
-    limits = () if idle is None else (idle.limit_seconds, idle.dropped_within_seconds)
     request_cap = 1 if not contact.keeps_alive else None if cap is None else cap.cap
     return OriginFacts(
         origin=target.origin,
         http_version=HttpVersion.HTTP_2 if contact.http_version == "HTTP/2" else HttpVersion.HTTP_1_1,
-        idle_limit_seconds=min((limit for limit in limits if limit is not None), default=None),
+        idle_limit_seconds=measured_idle_limit_seconds(idle),
         idle_survived_seconds=None if idle is None else idle.survived_seconds,
         request_cap=request_cap,
         hinted_timeout_seconds=None if hint is None else hint.timeout_seconds,

@@ -106,8 +106,8 @@ class Ending(enum.Enum):
     REUSED = "reused"
     """It was open, and carried a request after that time."""
     DROPPED = "dropped"
-    """It seemed to be open, but a request after that time came to nothing: something between has
-    forgotten it without a word."""
+    """It seemed to be open, but a request after that time came to nothing, or TCP's own keep-alives were
+    not answered any more: something between has forgotten it without a word."""
     OPEN = "open"
     """Nothing had happened when the probe was stopped."""
 
@@ -130,7 +130,8 @@ class IdleLimit:
     survived_seconds: float | None
     """The longest pause, below that, behind which a request was answered."""
     dropped_within_seconds: float | None
-    """The shortest pause behind which a request came to nothing although no end had been seen."""
+    """The shortest time behind which it came to nothing although no end had been seen: it was forgotten
+    somewhere between the pause that was survived and this."""
     connections: tuple[IdleConnection, ...]
 
 
@@ -139,12 +140,14 @@ class RequestCap:
     """How many requests a connection carries."""
 
     cap: int | None
-    """The server ended the connection after so many; None if it did not."""
+    """The server ends a connection after so many, and not for its age; None if it did not, or may not."""
+    maximum_age_seconds: float | None
+    """It ends a connection that is so old, however many requests that carried."""
     answered: int
     ending: Ending | None
-    """How the server ended it."""
+    """How the server ended it; if neither of the two above is known, for the one or the other."""
     seconds: float
-    """How long that took: an end may also come of the connection's age."""
+    """How old the connection was then."""
     stopped_by: str | None
     """Why no more were sent although the server had not ended it."""
 

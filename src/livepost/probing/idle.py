@@ -6,7 +6,8 @@ Several connections are asked once and then left alone, all at the same time.
   begins or ends half a round trip from the other, so what is measured is the server's own limit.
 - One for each of the pauses behind which something between may have forgotten it: NAT and load
   balancers drop connections without a word, and only a request shows it.  What the server did not end is
-  asked again when the wait is over, too.
+  asked again when the wait is over, too.  Our own TCP keep-alives may find it out before, but late: they
+  say nothing of when it was forgotten.
 """
 
 from __future__ import annotations
@@ -73,7 +74,8 @@ class IdleMeasure:
                 return IdleConnection(waited, Ending.REUSED)
             except NoAnswer as error:
                 # A FIN that crossed the request is an end like others.
-                if error.was_silence or conversation.goodbye is None:
+                goodbye = conversation.goodbye
+                if error.was_silence or goodbye is None or goodbye.ending is Ending.DROPPED:
                     return IdleConnection(waited, Ending.DROPPED)
         at, ending = conversation.goodbye
         return IdleConnection(at - since, ending)

@@ -4,8 +4,11 @@ Everything here is arithmetic on findings; nothing is asked.
 
 - `--connections`: over HTTP/2 as many requests at a time as one connection takes; over HTTP/1.1 as many
   connections as 1,000 records a second need at the time an answer takes (Little's law), 4 to 64.
-- `--idle-timeout`: the idle limit less a margin of two long round trips and 0.2 s, from 0.5 to 2 s and no
-  more than half the limit.  The limit is the shortest of what was measured, hinted, and dropped.
+- `--keepalive-path` and `--keepalive-every`, where the path can be asked for by heartbeats: connections live
+  through pauses.  A delivery knows the idle limit from the probe; an `--idle-timeout` below it would close
+  them before they are asked, and so would the default where the limit is longer.
+- else `--idle-timeout`: the idle limit less a margin of two long round trips and 0.2 s, from 0.5 to 2 s and
+  no more than half the limit.  The limit is the shorter of what was measured and hinted.
 """
 
 from __future__ import annotations
@@ -15,8 +18,11 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from livepost.probing.findings import Findings
-from livepost.report.wording import counted, decimal, duration
+from livepost.net.fact import Fact, Source, Subject
+from livepost.net.idle_limit import DEFAULT_IDLE_LIMIT_SECONDS
+from livepost.net.liveness import Liveness
+from livepost.probing.findings import Findings, IdleLimit
+from livepost.report.wording import counted, duration
 
 RECORDS_PER_SECOND = 1_000
 FEWEST_CONNECTIONS = 4
@@ -46,22 +52,33 @@ class Recommendation:
     notes: tuple[str, ...]
 
 
-def recommend(findings: Findings) -> Recommendation:
-    """What follows from these findings; nothing from what is not known."""
+def recommend(findings: Findings, *, is_remembered: bool = True) -> Recommendation:
+    """What follows from these findings; nothing from what is not known.
+
+    `is_remembered`: deliveries know them too (`remembering`).  Behind a proxy they never do.
+    """
     if findings.contact is None:
         return Recommendation((), ())
-    return Recommendation(tuple(_advice(findings)), tuple(_notes(findings)))
+    is_remembered = is_remembered and findings.via_proxy is None
+    return Recommendation(tuple(_advice(findings, is_remembered=is_remembered)), tuple(_notes(findings)))
 
 
 def idle_limit_seconds(findings: Findings) -> float | None:
     """For how long a connection may surely be idle and live: the least that anything says."""
-    idle, hint = findings.idle, findings.keep_alive_hint
-    known: list[float | None] = [None if hint is None else hint.timeout_seconds]
-    if idle is not None:
-        known.append(idle.limit_seconds)
-        if idle.dropped_within_seconds is not None:
-            known.append(idle.survived_seconds or idle.dropped_within_seconds)
+    hint = findings.keep_alive_hint
+    known = (None if hint is None else hint.timeout_seconds, measured_idle_limit_seconds(findings.idle))
     return min((seconds for seconds in known if seconds is not None), default=None)
+
+
+def measured_idle_limit_seconds(idle: IdleLimit | None) -> float | None:
+    """The same, whatever the server says: the limit that was measured.
+
+    Where connections are forgotten without a word, that they were is seen late, and only what was survived
+    before is sure; if nothing was, no more than a delivery trusts that knows nothing.
+    """
+    if idle is None or idle.dropped_within_seconds is None:
+        return None if idle is None else idle.limit_seconds
+    return idle.survived_seconds or min(idle.dropped_within_seconds, DEFAULT_IDLE_LIMIT_SECONDS)
 
 
 def margin_seconds(limit: float, round_trip: float) -> float:
@@ -69,7 +86,7 @@ def margin_seconds(limit: float, round_trip: float) -> float:
     return min(max(2 * round_trip + 0.2, 0.5), 2.0, limit / 2)
 
 
-def _advice(findings: Findings) -> Iterator[Advice]:
+def _advice(findings: Findings, *, is_remembered: bool) -> Iterator[Advice]:
     contact = findings.contact
     assert contact is not None
     is_http2 = contact.http_version == "HTTP/2"
@@ -79,7 +96,7 @@ def _advice(findings: Findings) -> Iterator[Advice]:
         yield Advice("--http1.1", "the server offers HTTP/2, but did not answer in it")
     yield _connections(findings, is_http2=is_http2)
     if contact.keeps_alive:
-        yield from _idle_timeout(findings)
+        yield from _idleness(findings, is_remembered=is_remembered)
 
 
 def _connections(findings: Findings, *, is_http2: bool) -> Advice:
@@ -109,22 +126,41 @@ def _handshake_seconds(findings: Findings) -> float:
     return seconds
 
 
-def _idle_timeout(findings: Findings) -> Iterator[Advice]:
+def _idleness(findings: Findings, *, is_remembered: bool) -> Iterator[Advice]:
     idle, trip = findings.idle, findings.round_trip
     limit = idle_limit_seconds(findings)
-    if limit is not None:
-        long = 0.0 if trip is None else trip.request_p99_seconds or 0.0
-        margin = margin_seconds(limit, long)
-        reason = f"connections are sure to live for {duration(limit)}; {duration(margin)} of that is margin"
-        yield Advice(f"--idle-timeout {_shown(limit - margin)}", reason)
-        answers = findings.contact is not None and 200 <= findings.contact.status < 300
-        # A query may hold a secret, and is not kept.
-        if answers and "?" not in findings.path:
-            # What is used again after a pause can be asked whether it lives, at the cost of one round trip.
-            yield Advice(f"--keepalive-path {shlex.quote(findings.path)}", "it answers safe requests")
-    elif idle is not None and (idle.survived_seconds or 0.0) > _DEFAULT_IDLE_SECONDS:
-        survived = math.floor(idle.survived_seconds or 0.0)
-        yield Advice(f"--idle-timeout {survived}s", f"connections lived through {survived} s without work")
+    if limit is None:
+        survived = 0 if idle is None else math.floor(idle.survived_seconds or 0.0)
+        if survived > _DEFAULT_IDLE_SECONDS:
+            yield Advice(
+                f"--idle-timeout {survived}s", f"connections lived through {survived} s without work"
+            )
+        return
+    sure = f"connections are sure to live for {duration(limit)}"
+    if idle is not None and idle.dropped_within_seconds is not None and idle.survived_seconds is None:
+        sure = "connections are forgotten, and none outlived a pause before"
+    long = 0.0 if trip is None else trip.request_p99_seconds or 0.0
+    if is_remembered and limit < _DEFAULT_IDLE_SECONDS and _can_be_asked(findings):
+        reason = "it answers safe requests, so connections can be tried with it after a pause"
+        yield Advice(f"--keepalive-path {shlex.quote(findings.path)}", reason)
+        if _leaves_time_for_heartbeats(limit, long):
+            yield Advice("--keepalive-every auto", f"{sure}: they are asked before, and live on")
+        return
+    margin = margin_seconds(limit, long)
+    yield Advice(f"--idle-timeout {_shown(limit - margin)}", f"{sure}; {duration(margin)} of that is margin")
+
+
+def _can_be_asked(findings: Findings) -> bool:
+    """The path is one for --keepalive-path.  A query may hold a secret, and is not kept."""
+    answers = findings.contact is not None and 200 <= findings.contact.status < 300
+    return answers and "?" not in findings.path
+
+
+def _leaves_time_for_heartbeats(limit: float, round_trip: float) -> bool:
+    """Whether a delivery that knows this limit sends any."""
+    liveness = Liveness(lambda: 0.0, {Subject.IDLE_LIMIT: Fact(limit, Source.PROBED, 0.0)})
+    liveness.round_trip(round_trip)
+    return liveness.heartbeat_after() is not None
 
 
 def _shown(seconds: float) -> str:
@@ -189,7 +225,14 @@ def _notes_on_lives(findings: Findings) -> Iterator[str]:
     if cap is not None and cap.cap is not None and contact is not None and contact.keeps_alive:
         yield (
             f"a connection ends after {cap.cap:,} requests: "
-            f"at least {decimal(1000 / cap.cap)} handshakes per 1,000 records"
+            f"at least {counted(1000 / cap.cap, 'handshake')} per 1,000 records"
+        )
+    if cap is not None and cap.maximum_age_seconds is not None:
+        yield f"connections end when they are {duration(cap.maximum_age_seconds)} old"
+    elif cap is not None and cap.cap is None and cap.ending is not None:
+        yield (
+            f"a connection ended after {counted(cap.answered, 'request')}, {duration(cap.seconds)} old: "
+            "which of the two it was could not be told, and neither is kept"
         )
     if cap is not None and cap.stopped_by is not None and cap.stopped_by.startswith("the server"):
         requests = f"{counted(cap.answered, 'request')} in {duration(cap.seconds)}"

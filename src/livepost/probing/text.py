@@ -2,30 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from livepost.probing.findings import Findings, IdleLimit, Pings, RequestCap, Tls
 from livepost.probing.recommend import Recommendation
-from livepost.report.wording import counted, duration, packed
+from livepost.report.wording import counted, duration, packed, wrapped
 from livepost.text import printable
 
 _LABEL_WIDTH = 14
 _NARROWEST = 24
+_FEWEST_BESIDE = 24
+"""What stands beside a label has at least so many columns; where there are fewer, it stands below."""
 
 
 def as_text(findings: Findings, recommendation: Recommendation, command: str, width: int = 80) -> str:
-    """All of it, and at the end `command`, which is to be the recommended one."""
-    room = max(width, _NARROWEST) - _LABEL_WIDTH
+    """All of it, and at the end `command`, which is to be the recommended one.
+
+    Lines keep to `width`, or 24 columns if that is less; but the URL, the command and its flags, which are
+    there to be copied, stay whole.
+    """
+    width = max(width, _NARROWEST)
     lines = [findings.url + ("" if findings.is_complete else " (stopped early)")]
     for label, items in _rows(findings):
-        for number, line in enumerate(packed(items, room)):
-            lines.append(f"{label if number == 0 else '':<{_LABEL_WIDTH}}{line}")
-    lines += [f"note: {note}" for note in (*recommendation.notes, *findings.troubles)]
+        lines += _labelled(label, _LABEL_WIDTH, width, partial(packed, items))
+    for note in (*recommendation.notes, *findings.troubles):
+        lines += _indented(wrapped(f"note: {note}", width - 2), but_the_first=True)
     if recommendation.advice:
         lines += ["", "recommended:", f"  {command}", ""]
         widest = max(len(advice.flag) for advice in recommendation.advice)
-        lines += [f"  {advice.flag:<{widest}}  {advice.reason}" for advice in recommendation.advice]
+        for advice in recommendation.advice:
+            lines += _indented(_labelled(advice.flag, widest + 2, width - 2, partial(wrapped, advice.reason)))
     return printable("\n".join(lines))
+
+
+def _labelled(label: str, label_width: int, width: int, fill: Callable[[int], list[str]]) -> list[str]:
+    """`label`, and in the columns beside it, or below it, what `fill` makes for so many columns."""
+    room = width - label_width
+    if room < _FEWEST_BESIDE:
+        below = fill(width - 2)
+        return [label, *_indented(below)] if below else []
+    return [f"{'' if number else label:<{label_width}}{line}" for number, line in enumerate(fill(room))]
+
+
+def _indented(lines: Sequence[str], *, but_the_first: bool = False) -> list[str]:
+    return [line if but_the_first and number == 0 else f"  {line}" for number, line in enumerate(lines)]
 
 
 def _rows(findings: Findings) -> Iterator[tuple[str, list[str]]]:
@@ -105,9 +126,13 @@ def _idle_items(idle: IdleLimit) -> list[str]:
 
 def _cap_items(cap: RequestCap) -> list[str]:
     took = f"in {duration(cap.seconds)}"
-    if cap.cap is not None:
-        ending = "" if cap.ending is None else f" ({cap.ending.value})"
-        return [f"{counted(cap.cap, 'request')}{ending}", took]
+    if cap.ending is not None:
+        ending = f" ({cap.ending.value})"
+        if cap.maximum_age_seconds is not None:
+            return [f"none, but a maximum age of {duration(cap.maximum_age_seconds)}{ending}"]
+        if cap.cap is not None:
+            return [f"{counted(cap.cap, 'request')}{ending}", took]
+        return [f"{counted(cap.answered, 'request')}, or an age of {duration(cap.seconds)}{ending}"]
     why = [] if cap.stopped_by is None else [cap.stopped_by]
     return [f"none within {counted(cap.answered, 'request')}", took, *why]
 

@@ -54,7 +54,7 @@ class Connection(Endpoint):
             reply, announced = self._within_limits(request, reply, announced)
         if client_closes or reply.after is After.CLOSE:
             announced = b"close"
-        answer = render(reply, to_head=request.method == b"HEAD", connection=announced)
+        answer = render(reply, to_head=request.method == b"HEAD", connection=announced, date=self._visit.date)
         if answer:
             self._transport.write(answer)
         if reply.after is After.KEEP and not client_closes:
@@ -95,14 +95,14 @@ class Connection(Endpoint):
         """Say what has to be said about a request that is not complete."""
         refusal = self._reader.refusal
         if refusal is not None:
-            self._transport.write(render(refusal, connection=b"close"))
+            self._transport.write(render(refusal, connection=b"close", date=self._visit.date))
             self._linger()
         elif self._reader.take_go_ahead():
             self._transport.write(_GO_AHEAD)
 
     def _say_timeout(self) -> None:
         reply = error_reply(408, "no request came in time", After.CLOSE)
-        self._transport.write(render(reply, connection=b"close"))
+        self._transport.write(render(reply, connection=b"close", date=self._visit.date))
 
 
 def _asks_for_hint(headers: Fields) -> bool:

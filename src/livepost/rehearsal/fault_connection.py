@@ -7,7 +7,6 @@ What strikes then stops the reader; the requests before it are still answered fi
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 
 import msgspec
@@ -121,7 +120,7 @@ class FaultyConnection(PacedConnection):
     def _fail(self, request: RequestSeen, fault: Fault, usual: Reply) -> None:
         """Answer a complete request as the fault wants it."""
         to_head = request.method == b"HEAD"
-        reply = faulty_reply(fault, usual, now=time.time(), to_head=to_head)
+        reply = faulty_reply(fault, usual, now=self._visit.now, to_head=to_head, date=self._visit.date)
         if fault.kind is FaultKind.TRICKLE:
             self._trickle(*self._whole_answer(request, reply), fault.interval)
             return
@@ -147,9 +146,9 @@ class FaultyConnection(PacedConnection):
             self._after_delay(fault.delay, self._fail_early, head, fault)
 
     def _fail_early(self, head: HeadSeen, fault: Fault) -> None:
-        reply = faulty_reply(fault, NO_REPLY, now=time.time())
+        reply = faulty_reply(fault, NO_REPLY, now=self._visit.now, date=self._visit.date)
         announced = b"close" if reply.after is After.CLOSE else b""
-        answer = render(reply, to_head=head.method == b"HEAD", connection=announced)
+        answer = render(reply, to_head=head.method == b"HEAD", connection=announced, date=self._visit.date)
         if answer:
             self._transport.write(answer)
         self._end(reply.after)
@@ -170,7 +169,8 @@ class FaultyConnection(PacedConnection):
         reply, announced = self._within_limits(request, reply, announced)
         if reply.after is After.CLOSE:
             announced = b"close"
-        return render(reply, to_head=request.method == b"HEAD", connection=announced), reply.after
+        answer = render(reply, to_head=request.method == b"HEAD", connection=announced, date=self._visit.date)
+        return answer, reply.after
 
     def _trickle(self, answer: bytes, after: After, interval_seconds: float, sent: int = 0) -> None:
         self._transport.write(answer[sent : sent + 1])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 from livepost.rehearsal.api import STATS_PATH
 from livepost.rehearsal.conduct import Conduct
 from livepost.rehearsal.fault_over_http2 import STREAM_RESETS, check_over_http2
@@ -94,7 +92,7 @@ class FaultyHttp2Connection(Http2Connection):
         elif fault.kind is FaultKind.CUT_BODY:
             self._cut(stream, fault, usual)
         else:
-            reply = faulty_reply(fault, usual, now=time.time(), to_head=stream.method == b"HEAD")
+            reply = faulty_reply(fault, usual, now=self._visit.now, to_head=stream.method == b"HEAD")
             if fault.kind is FaultKind.TRICKLE:
                 self._trickle(stream, fault, reply)
             else:

@@ -24,11 +24,13 @@ _WITHOUT_ANSWER = frozenset(
 )
 
 
-def faulty_reply(fault: Fault, usual: Reply, *, now: float, to_head: bool = False) -> Reply:
+def faulty_reply(
+    fault: Fault, usual: Reply, *, now: float, to_head: bool = False, date: bytes = b""
+) -> Reply:
     """The answer that is given instead of `usual`.
 
-    `now` is in seconds since 1970; `to_head`: it answers a HEAD request.  That it comes late or in
-    pieces is left to the connection.
+    `now` is in seconds since 1970; `to_head`: it answers a HEAD request; `date`: the value of its Date
+    field, if only a part of it is sent.  That it comes late or in pieces is left to the connection.
     """
     kind = fault.kind
     if kind in _WITHOUT_ANSWER:
@@ -39,7 +41,9 @@ def faulty_reply(fault: Fault, usual: Reply, *, now: float, to_head: bool = Fals
         body = b'{"error":"this %d is a rehearsal"}' % (fault.status or 0)
         return Reply(fault.status or 0, JSON_FIELDS + _fields(fault, now), body, fault.after)
     if kind in (FaultKind.CUT_HEAD, FaultKind.CUT_BODY):
-        return Reply(usual.status, raw=_cut(fault, render(usual, to_head=to_head)), after=fault.after)
+        return Reply(
+            usual.status, raw=_cut(fault, render(usual, to_head=to_head, date=date)), after=fault.after
+        )
     after = usual.after if fault.after is After.KEEP else fault.after
     return msgspec.structs.replace(usual, headers=usual.headers + _fields(fault, now), after=after)
 

@@ -21,7 +21,7 @@ from livepost.rehearsal.endpoint import Endpoint, State
 from livepost.rehearsal.http2_stream import Http2Stream
 from livepost.rehearsal.latency import Latency
 from livepost.rehearsal.limits import ServerLimits
-from livepost.rehearsal.reply import After, Reply, error_reply
+from livepost.rehearsal.reply import After, Reply, error_reply, has_date
 from livepost.rehearsal.stats import EndReason
 from livepost.rehearsal.visit import Visit
 from livepost.wire.frames import GOAWAY, LARGEST_STREAM, ErrorCode, frame_head
@@ -189,6 +189,8 @@ class Http2Connection(Endpoint):
         """Send the head, and return the body that is to follow; without one the answer is over."""
         fields = [(b":status", b"%d" % reply.status)]
         fields += [(name.lower(), value) for name, value in reply.headers]
+        if (date := self._visit.date) and not has_date(reply.headers):
+            fields.append((b"date", date))
         body = b""
         if reply.status not in (204, 304):
             fields.append((b"content-length", b"%d" % len(reply.body)))

@@ -35,9 +35,9 @@ class After(enum.Enum):
 class Reply(msgspec.Struct, frozen=True, gc=False):
     """An answer, and what becomes of the connection after it.
 
-    `Content-Length` and `Connection` are added to `headers` and must not be among them.  With
-    `raw` exactly these bytes are sent instead, which may be half an answer, junk, or nothing; then
-    `after` alone decides about the connection, whatever the client wished.
+    `Content-Length` and `Connection` are added to `headers` and must not be among them; a server that
+    has a clock adds `Date` if it is not.  With `raw` exactly these bytes are sent instead, which may be half
+    an answer, junk, or nothing; then `after` alone decides about the connection, whatever the client wished.
     """
 
     status: int = 200
@@ -65,18 +65,26 @@ def error_reply(status: int, reason: str, after: After = After.KEEP) -> Reply:
     return Reply(status, JSON_FIELDS, msgspec.json.encode({"error": reason}), after)
 
 
-def render(reply: Reply, *, to_head: bool = False, connection: bytes = b"") -> bytes:
+def render(reply: Reply, *, to_head: bool = False, connection: bytes = b"", date: bytes = b"") -> bytes:
     """The bytes of a reply.
 
     `to_head`: it answers a HEAD request, so the body is only announced (RFC 9110 section 9.3.2).
-    `connection`: the value of the Connection field, if it is to be sent.
+    `connection`, `date`: the values of these fields, if they are to be sent.
     """
     if reply.raw is not None:
         return reply.raw
     head, body = _head(reply.status, reply.headers, connection), reply.body
+    if date and not has_date(reply.headers):
+        head = b"%sDate: %s\r\n" % (head, date)
     if reply.status < 200 or reply.status in (204, 304):  # RFC 9112 section 6.3: these never have a body
         return head + b"\r\n"
     return b"%sContent-Length: %d\r\n\r\n%s" % (head, len(body), b"" if to_head else body)
+
+
+@functools.lru_cache(maxsize=64)
+def has_date(headers: Fields) -> bool:
+    """An answer with these fields has a Date of its own, which is left as it is."""
+    return any(name.lower() == b"date" for name, _ in headers)
 
 
 @functools.lru_cache(maxsize=64)

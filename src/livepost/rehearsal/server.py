@@ -30,6 +30,7 @@ from livepost.rehearsal.misconduct import Misconduct
 from livepost.rehearsal.paced_connection import PacedConnection
 from livepost.rehearsal.processing import Processor
 from livepost.rehearsal.protocol_choice import ProtocolChoice
+from livepost.rehearsal.server_clock import ServerClock
 from livepost.rehearsal.stats import ServerStats, Tally
 from livepost.rehearsal.visit import Visit
 
@@ -57,6 +58,7 @@ class PracticeServer:
     clear text with those who begin with it.  Needs the package h2; raises ConfigurationError without.
     `latency` is how long each answer takes.  `handshake_seconds` is how long a TCP handshake seems to
     take, and a TLS handshake as long again: a new connection is left alone for that time.
+    With a `clock` answers have a Date, and times that a fault tells are by it.
 
     `start` raises ConfigurationError if it cannot listen there.
     """
@@ -77,6 +79,7 @@ class PracticeServer:
         http2: bool = False,
         latency: Latency | None = None,
         handshake_seconds: float = 0.0,
+        clock: ServerClock | None = None,
     ) -> None:
         if http2:
             require_http2()
@@ -90,6 +93,7 @@ class PracticeServer:
         self._http2 = http2
         self._latency = latency
         self._handshake_seconds = handshake_seconds
+        self._clock = clock
         self._tally = Tally()
         keeps_account = faults is not None or log is not None or idempotent
         self._ledger = Ledger(log) if keeps_account else None
@@ -191,7 +195,7 @@ class PracticeServer:
             loop.close()
 
     def _accept(self, sock: socket.socket) -> None:
-        visit = Visit(next(self._numbers), self._tally)
+        visit = Visit(next(self._numbers), self._tally, self._clock)
         if self._misconduct is None:
             self._spawn(self._carry(self._endpoint(visit), sock, self._ssl_context))
         else:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 import textwrap
 from collections.abc import Sequence
 
 _SIZES = ("B", "kB", "MB", "GB", "TB")
+
+_WITHIN_QUANTITY = re.compile("(?<=[0-9]) (?=[a-zA-Z])|(?<= min) (?=[0-9]+ s)|(?<= h) (?=[0-9]+ min)")
+_NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
 def counted(number: float, noun: str) -> str:
@@ -45,6 +49,12 @@ def size(number_of_bytes: float) -> str:
     return f"{decimal(number_of_bytes)} {_SIZES[unit]}"
 
 
+def wrapped(text: str, width: int) -> list[str]:
+    """Lines of a text, broken between words but not between a number and its unit."""
+    bound = _WITHIN_QUANTITY.sub(_NO_BREAK, text)
+    return [line.replace(_NO_BREAK, " ") for line in textwrap.wrap(bound, width, break_on_hyphens=False)]
+
+
 def packed(items: Sequence[str], width: int) -> list[str]:
     """Lines of comma-separated items, broken between items and only if need be within one."""
     lines: list[str] = []
@@ -52,5 +62,5 @@ def packed(items: Sequence[str], width: int) -> list[str]:
         if lines and len(lines[-1]) + 1 + len(item) <= width:
             lines[-1] += " " + item
         else:
-            lines += textwrap.wrap(item, width, break_on_hyphens=False)
+            lines += wrapped(item, width)
     return lines
