@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from certificates import Authority
-from whole_runs import DIRECT, counts, options, run
+from whole_runs import DIRECT, counts, numbers, options, run
 
 from livepost.config import LivenessOptions, RouteOptions, TlsOptions
 from livepost.deliver import Result, deliver
@@ -199,6 +199,27 @@ def test_a_cap_is_learned_and_connections_are_handed_over_before_it(http2: bool)
     # The first two show that it is a cap.
     assert closed(result)["server_announced"] == 2
     assert closed(result)["server_cap"] >= 7
+
+
+@pytest.mark.parametrize("connections", [1, 8])
+def test_a_cap_that_is_not_announced_is_learned_and_then_kept_to(connections: int) -> None:
+    """A connection that ends without a word may take a request along, so it is not let come so far."""
+
+    async def main() -> None:
+        async with PracticeServer(limits=ServerLimits(max_requests=25, announces=False)) as server:
+            settings = options(f"{server.url}/api", connections)
+            first = await deliver(numbers(2_000), settings)
+            # By two generations of connections it is found out.
+            assert first.summary.records.in_doubt <= 2 * connections
+            before = server.stats.connections
+            second = await deliver(numbers(2_000), settings)
+            assert counts(second) == (2_000, 0, 0, 0)
+            assert second.summary.retries == {}
+            assert 80 <= server.stats.connections - before <= 80 + connections
+            assert closed(second)["limit_reached"] >= 80 - connections
+            assert set(closed(second)) <= {"limit_reached", "finished"}
+
+    run(main())
 
 
 def test_connections_are_replaced_before_the_age_asked_for() -> None:

@@ -196,9 +196,24 @@ def test_a_server_that_answers_fewer_than_it_did_in_an_earlier_run_lets_down_twi
     assert ends.facts == {Subject.ANSWERED_CAP: Fact(500, Source.LEARNED, 1_000_000.0)}
 
 
-def test_a_remembered_number_that_is_worth_no_handshake_is_not_believed() -> None:
-    ends = make(cap=1000, answered_cap=99)
+def test_a_connection_that_ends_without_a_word_where_an_earlier_one_did_has_a_cap() -> None:
+    ends = make(cap=1000)
+    # Of 64 connections that carry the same number each, and break together.
+    ends.fell_silent(50, 0.0, 10.0)
+    ends.fell_silent(50, 1.0, 10.0)
+    ends.fell_silent(49, 10.0, 12.0)
     assert (known(ends), ends.is_ours) == ((1000, None), False)
+    ends.fell_silent(50, 10.0, 13.0)
+    assert (known(ends), ends.is_ours) == ((50, None), True)
+    assert ends.facts[Subject.ANSWERED_CAP] == Fact(50, Source.LEARNED, 1_000_000.0)
+    assert ends.facts[Subject.REQUEST_CAP].source is Source.CONTRADICTED
+
+
+def test_connections_that_end_before_any_answer_have_no_cap() -> None:
+    ends = make()
+    for now in range(1, 10):
+        ends.fell_silent(0, now, now + 1.0)
+    assert known(ends) == (None, None)
 
 
 def test_a_cap_of_ours_outweighs_what_the_server_says() -> None:

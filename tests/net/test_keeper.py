@@ -471,3 +471,44 @@ def test_a_server_that_gives_up_later_did_not_do_so_for_the_pause(make_scene: Ma
     peer.close()
     turn_until(scene.loop, lambda: scene.work.failures)
     assert known.idle_limit.source is Source.DEFAULT
+
+
+def end_without_a_word(scene: Scene, answers: int, seconds_each: float = 0.0) -> None:
+    """One that is never idle: the server closes it behind so many answers, before it has the next request."""
+    scene.post(*[b"%d" % number for number in range(answers + 1 - scene.work.waiting)])
+    peer = scene.connect()
+    for _ in range(answers - 1):
+        scene.time.advance(seconds_each)
+        scene.answer(peer)
+    peer.read_request()
+    scene.time.advance(seconds_each)
+    peer.send(ANSWER)
+    peer.close()
+    turn_until(scene.loop, lambda: scene.pool.alive == 0)
+
+
+def test_a_close_without_a_pause_before_is_no_idle_limit(make_scene: MakeScene) -> None:
+    known = liveness()
+    scene = make_scene(liveness=known, connections=1)
+    end_without_a_word(scene, 5, seconds_each=1.0)
+    assert scene.observer.reasons in ([CloseReason.SERVER_IDLE], [CloseReason.SERVER_CLOSED])
+    assert known.idle_limit.source is Source.DEFAULT
+
+
+def test_where_connections_end_without_a_word_they_are_ended_by_us_before(make_scene: MakeScene) -> None:
+    known = liveness()
+    scene = make_scene(liveness=known, connections=1)
+    for _ in range(2):
+        assert not known.ends_at_cap
+        end_without_a_word(scene, 5)
+    assert (known.requests_limit, known.ends_at_cap) == (5, True)
+    before = len(scene.work.failures)
+    scene.post(*[b"%d" % number for number in range(10)])
+    for _ in range(2):
+        peer = scene.connect()
+        for _ in range(5):
+            scene.answer(peer)
+        # Not one request more: it is closed behind the last answer.
+        assert peer.read_rest() == b""
+    assert scene.observer.reasons[-2:] == [CloseReason.LIMIT_REACHED] * 2
+    assert len(scene.work.failures) == before

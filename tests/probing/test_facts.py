@@ -29,6 +29,7 @@ def test_findings_become_limits_of_the_origin() -> None:
         idle_limit_seconds=75.0,
         idle_survived_seconds=60.0,
         request_cap=1000,
+        is_cap_announced=True,
         hinted_timeout_seconds=75.0,
         hinted_cap=99,
         learned=NOW + timedelta(seconds=80),

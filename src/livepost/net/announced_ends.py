@@ -10,9 +10,10 @@ be wrong: some servers say the same always.
 
 Some servers say goodbye and then leave requests unanswered that they had taken (hypercorn 0.18: all that are
 open with the 1,001st).  What they answered before, twice about as many, is then a cap that `is_ours`: we end
-the connection there, as it must not come so far.  For later runs it is a fact of its own (ANSWERED_CAP), as
-each time that it is found out puts some hundred records in doubt.  Nothing disproves it while it is kept to,
-so it is found out anew once it is too old to be remembered.
+the connection there, as it must not come so far.  Others end a connection without a word behind an answer:
+the same number of them again, on a connection that was opened after that, is one, too.  For later runs it is
+a fact of its own (ANSWERED_CAP), as each time that it is found out puts records in doubt.  Nothing disproves
+it while it is kept to, so it is found out anew once it is too old to be remembered.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ class AnnouncedEnds:
         "_hints",
         "_last_answered",
         "_requests",
+        "_silent",
         "_wall_clock",
         "cap",
         "facts",
@@ -59,8 +61,6 @@ class AnnouncedEnds:
         maximum_age: Fact | None = None,
         answered_cap: Fact | None = None,
     ) -> None:
-        if answered_cap is not None and answered_cap.value < _FEWEST_WORTH_A_HANDSHAKE:
-            answered_cap = None
         self.cap = answered_cap or cap
         """In requests; None if it is not known."""
         self.maximum_age = maximum_age
@@ -77,6 +77,8 @@ class AnnouncedEnds:
         self._hints = 0
         """How many different caps the server has named."""
         self._last_answered = 0
+        self._silent: deque[tuple[int, float]] = deque(maxlen=_REMEMBERED_ENDS)
+        """After how many answers connections ended without a word, and when."""
 
     def hinted(self, cap: int) -> None:
         """The server says that it takes so many requests on a connection."""
@@ -121,10 +123,19 @@ class AnnouncedEnds:
         last, self._last_answered = self._last_answered, answered
         if answered < _FEWEST_WORTH_A_HANDSHAKE or abs(answered - last) > _ALIKE * answered:
             return
+        self._end_at(min(answered, last))
+
+    def fell_silent(self, answered: int, opened_at: float, now: float) -> None:
+        """The server ended a connection without a word, right behind so many answers."""
+        if answered and any(n == answered and at <= opened_at for n, at in self._silent):
+            self._end_at(answered)
+        self._silent.append((answered, now))
+
+    def _end_at(self, answered: int) -> None:
         if self.cap is not None and not self.is_ours:
             # Nor is what is remembered of use for a later run.
             self._forget_cap()
-        self.cap = self._learn(Subject.ANSWERED_CAP, min(answered, last), Source.LEARNED)
+        self.cap = self._learn(Subject.ANSWERED_CAP, answered, Source.LEARNED)
         self.is_ours = True
 
     def _learn_cap(self, requests: int) -> None:

@@ -61,6 +61,7 @@ class Connection(TimedLink):
 
     __slots__ = (
         "_before",
+        "_drained_for",
         "_idle_until",
         "_is_awaited",
         "_on_answered",
@@ -106,6 +107,7 @@ class Connection(TimedLink):
         """An answer would be the first, of all or after a pause."""
         self._before: TcpProgress | None = None
         """How far our bytes had come before the first request after a pause, until that is answered."""
+        self._drained_for = CloseReason.TOO_OLD
         self._woken_at = -NEVER
         self._idle_until = NEVER
         self._records_when_idle = -1
@@ -174,12 +176,13 @@ class Connection(TimedLink):
         self._enter(ConnectionState.RETIRED)
         self._deadlines.set(self, self._idle_until)
 
-    def drain(self) -> None:
-        """It is too old: take nothing more, and close when what is open has ended."""
+    def drain(self, reason: CloseReason = CloseReason.TOO_OLD) -> None:
+        """Take nothing more, and close for this reason when what is open has ended."""
         if self.state is _BUSY and self._machine.open_exchanges:
             self._enter(_DRAINING)
+            self._drained_for = reason
         elif self.state is not _DRAINING and self.state is not _ENDING:
-            self.close(CloseReason.TOO_OLD)
+            self.close(reason)
 
     def can_ping(self, now: float) -> bool:
         """Whether `ping` may be called."""
@@ -267,7 +270,7 @@ class Connection(TimedLink):
             if not machine.open_exchanges:
                 self._end(machine.closing, "", orderly=False)
         elif self.state is _DRAINING and not machine.open_exchanges:
-            self._end(CloseReason.TOO_OLD, "", orderly=False)
+            self._end(self._drained_for, "", orderly=False)
         elif machine.room and self._unsent is not None:
             self._end(CloseReason.EARLY_ANSWER, "", orderly=False)
         else:
@@ -308,10 +311,16 @@ class Connection(TimedLink):
             self.is_worn = True
 
     def _wear_by_requests(self) -> None:
-        """If its limit turns out to be none, that is told, too."""
+        """If its limit turns out to be none, that is told, too; one of ours is kept to."""
         limit = self.hand_over.requests_limit
+        is_ours = self.hand_over.is_limit_ours
         self.wear()
-        self.worn_at = limit + 1 if self.requests <= limit else NEVER
+        if is_ours and self.requests >= limit:
+            self.worn_at = NEVER
+            if self.state is _BUSY:
+                self.drain(CloseReason.LIMIT_REACHED)
+        else:
+            self.worn_at = limit if is_ours else limit + 1 if self.requests <= limit else NEVER
         if self.state is not _CLOSED:
             self._on_changed(self)
 

@@ -35,7 +35,7 @@ class Subject(enum.Enum):
     REQUEST_CAP = "request_cap"
     """How many requests the server takes on one connection."""
     ANSWERED_CAP = "answered_cap"
-    """How many it answers on one, before it ends that and leaves others unanswered that it had taken."""
+    """How many it answers on one, before it ends that without a word, or although it had taken others."""
     MAXIMUM_AGE = "maximum_age"
     """Seconds from its beginning after which the server ends a connection, at its next request."""
 

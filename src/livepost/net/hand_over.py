@@ -30,6 +30,8 @@ class HandOver:
     requests_limit: float = NEVER
     age_seconds: float = NEVER
     age_limit_seconds: float = NEVER
+    is_limit_ours: bool = False
+    """With one request more than `requests_limit` the server would end it, and lose that."""
 
     def due(self, requests: int, age_seconds: float) -> HandOverReason | None:
         """Why to dial the replacement now; None: not yet."""
@@ -45,6 +47,7 @@ def plan_hand_over(
     requests_per_second: float,
     dial_seconds: float,
     margin: float,
+    is_cap_ours: bool = False,
 ) -> HandOver:
     """As early as dialling takes, and not before half of what is allowed.
 
@@ -58,4 +61,4 @@ def plan_hand_over(
     age = maximum_age
     if maximum_age != NEVER:
         age = max(maximum_age - dial_seconds - margin, maximum_age / 2)
-    return HandOver(requests, cap, age, maximum_age)
+    return HandOver(requests, cap, age, maximum_age, is_cap_ours)

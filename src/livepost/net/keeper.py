@@ -41,6 +41,8 @@ _CROSSING_SECONDS = 0.5
 # Some servers say 408 first, some reset.
 _ENDS_OF_IDLENESS = (CloseReason.UNSOLICITED, CloseReason.RESET)
 
+_WITHOUT_A_WORD = (CloseReason.SERVER_IDLE, CloseReason.SERVER_CLOSED, CloseReason.RESET)
+
 # With GOAWAY, which an error may have followed.
 _ANNOUNCED = (CloseReason.SERVER_ANNOUNCED, CloseReason.SERVER_ERROR)
 
@@ -191,8 +193,8 @@ class Keeper:
 
     def outlived_limit(self, connection: Connection) -> None:
         """It took more requests than were thought to be the most, or all that we let it take."""
-        if self._liveness.ends_at_cap and connection.http_version is HttpVersion.HTTP_2:
-            connection.close(CloseReason.LIMIT_REACHED)
+        if self._liveness.ends_at_cap:
+            connection.drain(CloseReason.LIMIT_REACHED)
             return
         self._liveness.unannounced(connection.requests, self._shared.clock() - connection.opened_at)
         self._plan_all()
@@ -229,13 +231,13 @@ class Keeper:
         """It has ended; whether it was the one that was left open only to learn from it."""
         self._addresses.pop(connection.number, None)
         now = self._shared.clock()
+        known = self._limits
         if connection.has_answered:
             self._learn_from_end(connection, reason, now)
         if reason in _ANNOUNCED and connection.lost:
-            known = self._limits
             self._liveness.let_down(connection.requests_served - connection.lost)
-            if self._limits != known:
-                self._plan_all()
+        if self._limits != known:
+            self._plan_all()
         if connection is not self._observed:
             return False
         self._observed = None
@@ -243,20 +245,32 @@ class Keeper:
 
     def _learn_from_end(self, connection: Connection, reason: CloseReason, now: float) -> None:
         idle_seconds = now - connection.idle_since
-        is_idle = connection.ended_from in _IDLE_STATES
-        if reason is CloseReason.SERVER_IDLE or (is_idle and reason in _ENDS_OF_IDLENESS):
-            self._note_idle_close(idle_seconds, now)
-        elif is_idle:
-            if reason is not CloseReason.SUSPENDED:
+        if connection.ended_from in _IDLE_STATES:
+            if idle_seconds < _SHORTEST_LIMIT_SECONDS and reason in _WITHOUT_A_WORD:
+                self._note_silence(connection, now)
+            elif reason is CloseReason.SERVER_IDLE or reason in _ENDS_OF_IDLENESS:
+                self._note_idle_close(idle_seconds, now)
+            elif reason is not CloseReason.SUSPENDED:
                 self._liveness.idle_outlived(idle_seconds)
-        elif (
-            reason in (CloseReason.SERVER_CLOSED, CloseReason.RESET)
-            and connection.ended_from is not ConnectionState.TESTING
-        ):
-            if now - connection.unanswered_since <= _CROSSING_SECONDS:
-                self._note_idle_close(connection.unanswered_since - connection.idle_since, now)
+        elif reason in _WITHOUT_A_WORD:
+            used_at = connection.unanswered_since
+            has_crossed = used_at != -NEVER and (
+                reason is CloseReason.SERVER_IDLE or now - used_at <= _CROSSING_SECONDS
+            )
+            if connection.ended_from is ConnectionState.TESTING:
+                if reason is CloseReason.SERVER_IDLE:
+                    self._note_idle_close(idle_seconds, now)
+            elif has_crossed and used_at - connection.idle_since >= _SHORTEST_LIMIT_SECONDS:
+                self._note_idle_close(used_at - connection.idle_since, now)
             else:
+                self._note_silence(connection, now)
                 self._liveness.busy_closed(now)
+
+    def _note_silence(self, connection: Connection, now: float) -> None:
+        # Over HTTP/2 there is a word for it.
+        if connection.http_version is HttpVersion.HTTP_1_1:
+            answered = connection.requests_served - connection.lost
+            self._liveness.fell_silent(answered, connection.opened_at, now)
 
     def _note_idle_close(self, idle_seconds: float, now: float) -> None:
         if idle_seconds >= _SHORTEST_LIMIT_SECONDS:

@@ -185,6 +185,10 @@ class Liveness:
         """
         self._ends.let_down(answered)
 
+    def fell_silent(self, answered: int, opened_at: float, now: float) -> None:
+        """The server ended a connection without a word, right behind so many answers: it was not idle."""
+        self._ends.fell_silent(answered, opened_at, now)
+
     def round_trip(self, seconds: float) -> None:
         """A round trip to the server has taken so long, as measured by a TCP handshake or the kernel."""
         self._round_trips.append(seconds)
@@ -232,6 +236,7 @@ class Liveness:
             requests_per_second=requests_per_second,
             dial_seconds=dial_seconds,
             margin=self.margin,
+            is_cap_ours=self._ends.is_ours,
         )
 
     def _decide(self) -> None:

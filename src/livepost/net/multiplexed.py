@@ -218,7 +218,7 @@ class MultiplexedConnection(Connection):
         reason = machine.closing
         if reason is None:
             if self.state is _DRAINING:
-                self._end(CloseReason.TOO_OLD, "", orderly=False)
+                self._end(self._drained_for, "", orderly=False)
             return
         if reason is CloseReason.SERVER_ANNOUNCED and self.state is not _BUSY:
             reason = CloseReason.SERVER_IDLE

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from livepost.events import HttpVersion
-from livepost.probing.findings import Findings
+from livepost.probing.findings import Ending, Findings
 from livepost.probing.recommend import measured_idle_limit_seconds
 from livepost.target import Target
 
@@ -25,6 +25,8 @@ class OriginFacts:
     """A connection was used again after so long."""
     request_cap: int | None
     """Requests after which the server was seen to end a connection."""
+    is_cap_announced: bool
+    """It said so with the last answer; if not, whoever asks for one more loses that."""
     hinted_timeout_seconds: float | None
     """The `timeout` of the server's `Keep-Alive` field."""
     hinted_cap: int | None
@@ -47,6 +49,7 @@ def facts_of(findings: Findings, target: Target) -> OriginFacts | None:
         idle_limit_seconds=measured_idle_limit_seconds(idle),
         idle_survived_seconds=None if idle is None else idle.survived_seconds,
         request_cap=request_cap,
+        is_cap_announced=cap is None or cap.ending is Ending.ANNOUNCED,
         hinted_timeout_seconds=None if hint is None else hint.timeout_seconds,
         hinted_cap=None if hint is None else hint.max_requests,
         learned=findings.started + timedelta(seconds=findings.seconds),

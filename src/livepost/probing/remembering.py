@@ -41,7 +41,9 @@ def measured(facts: OriginFacts) -> dict[Subject, Fact]:
         Subject.IDLE_LIMIT: facts.idle_limit_seconds,
         Subject.IDLE_OUTLIVED: facts.idle_survived_seconds,
         # A server that ends each connection after one request has no cap: it does not keep connections.
-        Subject.REQUEST_CAP: None if facts.request_cap == 1 else facts.request_cap,
+        (Subject.REQUEST_CAP if facts.is_cap_announced else Subject.ANSWERED_CAP): (
+            None if facts.request_cap == 1 else facts.request_cap
+        ),
     }
     at = facts.learned.timestamp()
     return {
