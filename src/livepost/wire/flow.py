@@ -50,12 +50,18 @@ class Output:
         self._control_bytes = 0
 
     def add(self, frame: bytes) -> None:
-        """Add a control frame of our own accord."""
+        """Add a control frame; never raises.
+
+        For frames of which there are few, and one for each request at most: its end must not fail.
+        """
         self.parts.append(frame)
         self.end += len(frame)
 
-    def say(self, frame: bytes) -> None:
-        """Add a control frame that the server brought about.  Raises ConnectionFault when too many wait."""
+    def add_within_limit(self, frame: bytes) -> None:
+        """Add a frame of which the server can demand any number.  Raises ConnectionFault when too many wait.
+
+        To be called while every exchange is still open, or has its event in the caller's list.
+        """
         self.add(frame)
         self._control_bytes += len(frame)
         if self._control_bytes > _CONTROL_BYTES_LIMIT:
@@ -205,5 +211,5 @@ class Intake:
         if self._used > CONNECTION_WINDOW:
             raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "the server sent more than the window allows")
         if self._used >= CONNECTION_WINDOW // 2:
-            output.say(window_update_frame(0, self._used))
+            output.add_within_limit(window_update_frame(0, self._used))
             self._used = 0

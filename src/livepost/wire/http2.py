@@ -115,7 +115,7 @@ class Http2Machine:
         """How much of it must be there before it is looked at again."""
         self._is_over = False
         self.room = 1
-        self._output.say(PREFACE + our_settings(self._answers.stream_window) + Intake.opening())
+        self._output.add(PREFACE + our_settings(self._answers.stream_window) + Intake.opening())
 
     @property
     def capacity(self) -> int:
@@ -243,7 +243,7 @@ class Http2Machine:
         self._close(CloseReason.SERVER_CLOSED)
         events = self._finish(reason, written)
         if not is_known_to_end:
-            self._output.say(goaway_frame(ErrorCode.NO_ERROR))
+            self._output.add(goaway_frame(ErrorCode.NO_ERROR))
         return events
 
     def receive(self, data: bytes) -> list[Event]:
@@ -348,7 +348,7 @@ class Http2Machine:
             return self._finish(str(fault), written, Sent.REFUSED)
         self._close(CloseReason.PROTOCOL_ERROR)
         events = self._finish(str(fault), written)
-        self._output.say(goaway_frame(fault.code, str(fault)))
+        self._output.add(goaway_frame(fault.code, str(fault)))
         return events
 
     def _finish(self, reason: str, written: int, sent: Sent | None = None) -> list[Event]:

@@ -68,14 +68,14 @@ class Upkeep:
             check_size(payload, 0)
         else:
             self.peer.apply(payload)
-            self._streams.output.say(SETTINGS_ACK)
+            self._streams.output.add_within_limit(SETTINGS_ACK)
 
     def on_ping(self, flags: int, stream_id: int, payload: bytes, events: list[Event]) -> None:
         _check_is_connection(stream_id)
         check_size(payload, 8)
         self._patience.spend(self._streams.next_id)
         if not flags & ACK:
-            self._streams.output.say(ping_frame(payload, ACK))
+            self._streams.output.add_within_limit(ping_frame(payload, ACK))
         elif int.from_bytes(payload, "big") == self._pings:
             self.ping_open = False
 
