@@ -555,8 +555,8 @@ def test_a_whole_answer_ends_an_unfinished_request_and_not_the_connection(make_l
     assert state(line) is ConnectionState.IDLE
 
 
-def test_max_in_doubt_bounds_what_is_open(make_line: MakeLine) -> None:
-    line = make_line(end=Http2End(), machine=Http2Machine(max_in_doubt=7))
+def test_most_open_bounds_what_is_open(make_line: MakeLine) -> None:
+    line = make_line(end=Http2End(), machine=Http2Machine(most_open=7))
     line.greet()
     line.post(*numbered(20))
     line.serve(7)

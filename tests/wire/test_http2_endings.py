@@ -309,7 +309,7 @@ def test_what_was_not_yet_taken_goes_out_all_the_same_and_so_counts() -> None:
 
 def test_what_is_cancelled_while_nothing_can_be_written_is_settled_all_the_same() -> None:
     """However many there are: it is not the server that asks for them."""
-    talk = Http2Talk(max_in_doubt=1_000)
+    talk = Http2Talk(most_open=1_000)
     for _ in range(25_000):
         number = talk.send()
         assert len(talk.machine.cancel(talk.exchanges[number])) == 1
@@ -319,7 +319,7 @@ def test_what_is_cancelled_while_nothing_can_be_written_is_settled_all_the_same(
 
 @pytest.mark.parametrize("requests", [0, 1, 2, 8, 40, 400, 2_000])
 def test_no_more_are_reset_than_servers_bear(requests: int) -> None:
-    talk = Http2Talk(max_in_doubt=1_000)
+    talk = Http2Talk(most_open=1_000)
     for first in range(0, requests, 100):
         numbers = [talk.send() for _ in range(first, min(requests, first + 100))]
         talk.take()

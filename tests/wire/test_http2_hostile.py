@@ -458,7 +458,7 @@ def test_a_small_block_does_not_grow() -> None:
 
 
 def test_heads_that_are_always_different_are_not_kept() -> None:
-    talk = Http2Talk(max_in_doubt=1)
+    talk = Http2Talk(most_open=1)
     machine, exchange = talk.machine, Exchange(POST, b"{}")
 
     def work() -> None:
@@ -474,7 +474,7 @@ def test_heads_that_are_always_different_are_not_kept() -> None:
 
 
 def test_resets_for_ever_are_not_kept() -> None:
-    talk = Http2Talk(max_in_doubt=1)
+    talk = Http2Talk(most_open=1)
     for _ in range(3_000):
         number = talk.send()
         talk.receive(frame(DATA, END_STREAM, number, b"hi"))

@@ -68,8 +68,8 @@ class Http2Machine:
     """Satisfies `Machine` (see `wire.machine`) for HTTP/2, and has what only many streams need.
 
     `max_response_bytes` bounds a response body: what is longer is cut there, and its stream cancelled.
-    `max_in_doubt` bounds the open exchanges, all of which a lost connection leaves in doubt.  Together
-    they bound the memory that a hostile server can claim.
+    `most_open` bounds the open exchanges, also where the server names no limit: a lost connection leaves
+    all of them in doubt.  Together they bound the memory that a hostile server can claim.
 
     Take output again when all of it was written, until there is none: large bodies come in steps.
     There may be output after `receive`, `cancel` and `ping`, too.  What there is when `closing` is set
@@ -83,7 +83,7 @@ class Http2Machine:
         "_answers",
         "_intake",
         "_is_over",
-        "_max_in_doubt",
+        "_most_open",
         "_open",
         "_output",
         "_readers",
@@ -96,8 +96,8 @@ class Http2Machine:
         "room",
     )
 
-    def __init__(self, *, max_response_bytes: int = 1024 * 1024, max_in_doubt: int = 100) -> None:
-        self._max_in_doubt = max_in_doubt
+    def __init__(self, *, max_response_bytes: int = 1024 * 1024, most_open: int = 100) -> None:
+        self._most_open = most_open
         self._output = Output()
         self._uploads = Uploads()
         self._intake = Intake()
@@ -124,7 +124,7 @@ class Http2Machine:
     @property
     def _places(self) -> int:
         """How many streams there may be open at a time."""
-        return min(self._upkeep.peer.max_streams - len(self._streams.abandoned), self._max_in_doubt)
+        return min(self._upkeep.peer.max_streams - len(self._streams.abandoned), self._most_open)
 
     @property
     def open_exchanges(self) -> int:
