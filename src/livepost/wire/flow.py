@@ -87,7 +87,7 @@ class Output:
 class Uploads:
     """Request bodies that could not be output at once, and the windows that the peer gives us."""
 
-    __slots__ = ("held", "initial_window", "is_ready", "waiting", "window")
+    __slots__ = ("held", "initial_window", "is_ready", "output_bytes", "waiting", "window")
 
     def __init__(self) -> None:
         self.window = DEFAULT_WINDOW
@@ -100,6 +100,8 @@ class Uploads:
         """Those that wait for a window, or for their turn; in turn.  To be looked at only."""
         self.is_ready = False
         """More can perhaps be output before a window grows: a new body has to wait for its turn."""
+        self.output_bytes = 0
+        """How much was ever output of what waited here."""
 
     def is_blocked(self) -> bool:
         """Enough bodies wait for the connection's window: more of them would only be in doubt."""
@@ -182,6 +184,7 @@ class Uploads:
         output.end += 9 + size
         stream.window -= size
         self.window -= size
+        self.output_bytes += size
         del self.waiting[stream_id]
         if is_last:
             stream.unsent = None

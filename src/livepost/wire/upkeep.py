@@ -82,7 +82,7 @@ class Upkeep:
     def on_window_update(self, flags: int, stream_id: int, payload: bytes, events: list[Event]) -> None:
         check_size(payload, 4)
         streams = self._streams
-        self._patience.spend(streams.next_id)
+        self._patience.spend_on_window(streams.next_id, streams.uploads.output_bytes)
         increment = int.from_bytes(payload, "big") & LARGEST_WINDOW
         nothing = "the server widens a window by nothing"
         if stream_id == 0:
