@@ -309,3 +309,18 @@ def test_what_nobody_carries_takes_no_place(scene: Scene) -> None:
     one.on_carry = lambda: setattr(two, "room", 0)
     scene.poller.offer([one, two])
     assert (len(scene.work.failures), scene.poller.free) == (1, 1)
+
+
+def test_what_was_pulled_is_settled_although_carrying_fails(scene: Scene) -> None:
+    one, two = scene.connect("one"), scene.connect("two")
+    scene.work.add(b"a", b"b")
+    scene.poller.limit(2, lambda: None)
+
+    def fail() -> None:
+        raise RuntimeError("a mistake")
+
+    one.on_carry = fail
+    with pytest.raises(RuntimeError, match="a mistake"):
+        scene.poller.offer([one, two])
+    assert [body for body, sent, _ in scene.work.failures if sent is Sent.NOTHING] == [b"b", b"a"]
+    assert scene.poller.free == 2

@@ -146,7 +146,7 @@ class MultiplexedConnection(Connection):
         is_ready = super().take_in(mask, settled, now)
         if self._records is not None and self._records.is_over and self.state is not _CLOSED:
             # The end that was kept back, of which the kernel may not tell again.
-            super().take_in(mask, settled, now)
+            is_ready = super().take_in(mask, settled, now)
         if self.state is _CLOSED:
             return False
         self._note_capacity()
@@ -195,7 +195,7 @@ class MultiplexedConnection(Connection):
 
     def carry(self, exchanges: list[Exchange], now: float) -> None:
         machine = self._machine
-        if self.state is _CLOSED:
+        if self.state is not _BUSY and self.state is not _IDLE:
             return
         before = requests = self.requests
         number = self.number

@@ -58,7 +58,10 @@ class Polled(Protocol):
         """
 
     def carry(self, exchanges: list[Exchange], now: float) -> None:
-        """Send as many as there is room for, taken off the end of the list; without any, become idle."""
+        """Send as many as there is room for, taken off the end of the list; without any, become idle.
+
+        It may have ended, or be about to, since it said how much room it has: then it does nothing.
+        """
 
 
 class Poller:
@@ -183,9 +186,11 @@ class Poller:
         exchanges = self._work.pull(room, now) if room > 0 else []
         self._at_a_time += len(exchanges)
         exchanges.reverse()
-        for connection in ready.values():
-            connection.carry(exchanges, now)
-        if exchanges:
-            # A connection ended that had been counted on.
-            left = [Failed(exchange, Sent.NOTHING, "the connection was closed") for exchange in exchanges]
-            self.settle(left, now)
+        try:
+            for connection in ready.values():
+                connection.carry(exchanges, now)
+        finally:
+            if exchanges:
+                # A connection ended that had been counted on.
+                left = [Failed(exchange, Sent.NOTHING, "the connection was closed") for exchange in exchanges]
+                self.settle(left, now)
