@@ -265,9 +265,9 @@ class MultiplexedConnection(Connection):
         return True
 
     def _flush_rest(self, now: float) -> None:
-        # Deadlines are looked at when the earliest that there can be has come.
-        if self._flush(now) and self._machine.open_exchanges and self.deadline == NEVER:
-            self._deadlines.set(self, self._answer_deadline())
+        # What was written may have set one already, and it need not be the earliest.
+        if self._flush(now) and self._machine.open_exchanges:
+            self._look_by(self._answer_deadline())
 
     def _head_written_at(self, exchange: Exchange) -> float:
         return exchange.sent_at
