@@ -132,3 +132,16 @@ def test_an_end_behind_a_record_writes_nothing_to_a_connection_that_is_given_up(
     assert written == []
     line.connection.close(CloseReason.STOPPED)
     assert [body for body, _, _ in line.work.failures] == [b"1"]
+
+
+@pytest.mark.parametrize("drains", [True, False])
+def test_a_goodbye_to_what_is_under_way_is_no_idle_close(make_line: MakeLine, drains: bool) -> None:
+    line = make_line(end=Http2End())
+    line.greet()
+    line.post(b"1")
+    line.serve(1)
+    if drains:
+        line.connection.drain()
+    line.say(end_of(line).answer_and_announce_the_end())
+    assert line.response.status == 201
+    assert line.reason is CloseReason.SERVER_ANNOUNCED

@@ -182,7 +182,7 @@ class MultiplexedConnection(Connection):
             if self.state is _DRAINING:
                 self._end(CloseReason.TOO_OLD, "", orderly=False)
             return
-        if reason is CloseReason.SERVER_ANNOUNCED and self.state is not _BUSY:
+        if reason is CloseReason.SERVER_ANNOUNCED and self.state not in (_BUSY, _DRAINING):
             reason = CloseReason.SERVER_IDLE
         self._end(reason, "", orderly=False)
 
