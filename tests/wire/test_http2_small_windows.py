@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from http2_talk import Http2Talk, window_update
+from http2_talk import Http2Talk, frame, window_update
 from machine_talk import POST
 
 from livepost.events import CloseReason
-from livepost.wire.frames import DATA, END_STREAM, INITIAL_WINDOW_SIZE, ErrorCode
+from livepost.wire.frames import DATA, END_STREAM, INITIAL_WINDOW_SIZE, SETTINGS, ErrorCode, settings_frame
 from livepost.wire.machine import Answered
 from livepost.wire.patience import BODY_BYTES_PER_FRAME, IDLE_FRAMES_LIMIT
 
@@ -19,15 +19,15 @@ def upload(talk: Http2Talk, step: int) -> int:
     updates = 0
     while talk.machine.open_exchanges:
         said = []
-        for frame in talk.take():
-            if frame.kind == DATA:
-                left = len(frame.payload)
+        for data in talk.take():
+            if data.kind == DATA:
+                left = len(data.payload)
                 while left:
                     read = min(step, left)
                     left -= read
-                    said += [window_update(0, read), window_update(frame.stream_id, read)]
-                if frame.flags & END_STREAM:
-                    said.append(talk.ok(frame.stream_id))
+                    said += [window_update(0, read), window_update(data.stream_id, read)]
+                if data.flags & END_STREAM:
+                    said.append(talk.ok(data.stream_id))
         assert said
         updates += len(said)
         talk.receive(b"".join(said))
@@ -97,3 +97,21 @@ def test_what_bodies_make_up_for_is_bounded() -> None:
         frames += 1_000
         talk.receive(widening)
     assert 100_000 < frames < 120_000
+
+
+def test_settings_in_one_frame_count_as_many() -> None:
+    """Each walks through all bodies that wait."""
+    talk = Http2Talk(settings={INITIAL_WINDOW_SIZE: 10})
+    for _ in range(100):
+        talk.send(POST, b"x" * 1_000)
+    talk.take()
+    windows = [
+        INITIAL_WINDOW_SIZE.to_bytes(2, "big") + (number % 2).to_bytes(4, "big") for number in range(2_500)
+    ]
+    flood = frame(SETTINGS, 0, 0, b"".join(windows))
+    for _ in range(IDLE_FRAMES_LIMIT // 2_500):
+        talk.receive(flood)
+    assert talk.machine.closing is None
+    talk.receive(settings_frame({}))
+    assert talk.goodbye(CloseReason.PROTOCOL_ERROR) is ErrorCode.ENHANCE_YOUR_CALM
+    assert len(talk.events) == 100

@@ -34,12 +34,15 @@ class Patience:
         """Below 0 while bodies have made up for more than came."""
         self._next_id = 0
 
-    def spend(self, next_id: int) -> None:
-        """One more such frame; `next_id` is the next stream.  Raises ConnectionFault."""
+    def spend(self, next_id: int, frames: int = 1) -> None:
+        """One more such frame, or what is as much trouble as so many; `next_id` is the next stream.
+
+        Raises ConnectionFault.
+        """
         if next_id != self._next_id:
             self._next_id = next_id
             self._frames = min(self._frames, 0)
-        self._frames += 1
+        self._frames += frames
         if self._frames > IDLE_FRAMES_LIMIT:
             raise ConnectionFault(
                 ErrorCode.ENHANCE_YOUR_CALM, f"the server sent {IDLE_FRAMES_LIMIT} frames that say nothing"

@@ -8,6 +8,7 @@ from livepost.wire.frames import (
     ACK,
     LARGEST_STREAM,
     LARGEST_WINDOW,
+    SETTING_BYTES,
     SETTINGS_ACK,
     ConnectionFault,
     ErrorCode,
@@ -63,7 +64,8 @@ class Upkeep:
 
     def on_settings(self, flags: int, stream_id: int, payload: bytes, events: list[Event]) -> None:
         _check_is_connection(stream_id)
-        self._patience.spend(self._streams.next_id)
+        # The size of a window is applied to all streams, each time that it is set.
+        self._patience.spend(self._streams.next_id, max(1, len(payload) // SETTING_BYTES))
         if flags & ACK:
             check_size(payload, 0)
         else:
