@@ -370,8 +370,9 @@ class Http2Machine:
         so many to send.
         """
         streams = self._streams
-        places = self._upkeep.peer.max_streams - len(streams.abandoned)
-        if streams.next_id > LARGEST_STREAM or (places <= 0 and streams.abandoned):
+        # A server that gives no streams at all may give some later.
+        is_full = 0 < self._upkeep.peer.max_streams <= len(streams.abandoned)
+        if streams.next_id > LARGEST_STREAM or is_full:
             streams.close(CloseReason.EXHAUSTED)
         if streams.closing is not None or self._uploads.is_blocked():
             self.room = 0
