@@ -180,9 +180,10 @@ class Poller:
         room = 0
         for connection in ready.values():
             room += connection.room
-        if room > self.free:
+        free = self.free
+        if room > free:
             self._is_short = True
-            room = self.free
+            room = free
         exchanges = self._work.pull(room, now) if room > 0 else []
         self._at_a_time += len(exchanges)
         exchanges.reverse()
