@@ -88,10 +88,13 @@ class Poller:
     def limit(self, most_at_a_time: int, on_freed: Callable[[], None]) -> None:
         """Have at most so many exchanges under way at a time, whatever room there is.
 
-        Counted are those that were pulled and have not been settled, over all connections: also over those
-        that are worn, drain, or wait for the proof of an end, as the server may be at work on them.  A probe
-        that carries no record does not count.  `on_freed()` is called soon after some have ended, if
-        connections were given less before: whoever has room is to be offered.
+        There may be more where several connections have many streams, or one and its replacement are both
+        there.  Counted are those that were pulled and have not been settled, over all connections: also over
+        those that are worn, drain, or wait for the proof of an end, as the server may be at work on them.  A
+        probe, which carries no record, does not count, nor does a stream for which nobody waits any more.
+
+        `on_freed()` is called soon after some have ended, if connections were given less before: whoever has
+        room is to be offered.
         """
         self._most_at_a_time = most_at_a_time
         self._on_freed = on_freed
