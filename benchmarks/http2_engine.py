@@ -104,7 +104,7 @@ def no_content() -> Blocks:
 
 def carry(blocks: Blocks, arrange: Callable[[Blocks, range], bytes], fields: Fields) -> float:
     """Seconds of CPU an exchange."""
-    machine = Http2Machine(max_in_doubt=STREAMS)
+    machine = Http2Machine(most_open=STREAMS)
     machine.take_output()
     # A wide window, so that the canned peer need not widen it on the way.
     machine.receive(

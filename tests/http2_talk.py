@@ -78,9 +78,9 @@ class Http2Talk:
         settings: Mapping[int, int] | None = None,
         is_greeted: bool = True,
         max_response_bytes: int = 1_000_000,
-        max_in_doubt: int = 100,
+        most_open: int = 100,
     ) -> None:
-        self.machine = Http2Machine(max_response_bytes=max_response_bytes, max_in_doubt=max_in_doubt)
+        self.machine = Http2Machine(max_response_bytes=max_response_bytes, most_open=most_open)
         self.encoder = hpack.Encoder()
         self.decoder = hpack.Decoder()
         self.exchanges: dict[int, Exchange] = {}

@@ -55,8 +55,6 @@ from livepost.wire.message import Exchange, RequestHead
 
 _FLUSH_SECONDS = 1.0
 
-_NO_LIMIT = 2**31
-
 
 @dataclass(frozen=True, slots=True)
 class Result:
@@ -242,11 +240,17 @@ class Delivery:
         # Imported where it is needed: it takes 10 ms.
         from livepost.wire.http2 import Http2Machine
 
-        is_safe = self._policies.rules.is_safe_to_repeat
-        max_in_doubt = _NO_LIMIT if is_safe else self._options.retry.max_in_doubt
-        if self._options.limits.disable_keep_alives:
-            max_in_doubt = 1
-        return Http2Machine(max_response_bytes=limit, max_in_doubt=max_in_doubt)
+        return Http2Machine(max_response_bytes=limit, most_open=self._most_open)
+
+    @property
+    def _most_open(self) -> int:
+        """How many requests may be open on one connection, if the server takes as many."""
+        limits = self._options.limits
+        if limits.disable_keep_alives:
+            return 1
+        if self._policies.rules.is_safe_to_repeat:
+            return limits.max_conns_per_host
+        return min(limits.max_conns_per_host, self._options.retry.max_in_doubt)
 
     def _open_lane(self, target: Target) -> deque[Exchange]:
         """Connections to where a redirect leads, and the queue of what they carry."""

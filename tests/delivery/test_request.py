@@ -268,3 +268,9 @@ def test_the_safe_request_for_keeping_alive_is_like_the_others(proxy: str | None
 def test_without_a_path_there_is_no_such_request() -> None:
     options = DeliveryOptions(parse_target("http://api.test/"))
     assert make_keepalive_head(options, make_request_head(options, None), None) is None
+
+
+def test_a_tunnel_is_no_way_to_deliver() -> None:
+    error = refused(method="CONNECT")
+    assert str(error) == "-X CONNECT asks for a tunnel, which delivers nothing"
+    assert error.hint == "give another method"

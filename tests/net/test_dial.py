@@ -654,3 +654,37 @@ def test_what_is_spoken_through_a_proxy(loop: Loop, authority: Authority, prior_
 
     loop.run_until_complete(main())
     assert heads[0].startswith(b"CONNECT localhost:")
+
+
+@pytest.mark.parametrize(
+    ("route", "chosen", "is_taken"),
+    [
+        ({}, "spdy/3", False),
+        ({}, "", False),
+        ({"http1_1": True}, "h2", False),
+        ({"http1_1": True}, "http/1.1", True),
+    ],
+)
+def test_what_was_not_offered_is_not_spoken(
+    loop: Loop,
+    authority: Authority,
+    monkeypatch: pytest.MonkeyPatch,
+    route: dict[str, Any],
+    chosen: str,
+    is_taken: bool,
+) -> None:
+    monkeypatch.setattr(ssl.SSLSocket, "selected_alpn_protocol", lambda sock: chosen)
+
+    async def main() -> None:
+        async with ScriptedPeer(greet, ssl_context=authority.server_context()) as peer:
+            tls = TlsOptions(cacert=str(authority.ca_file))
+            dialer = make_dialer(f"https://localhost:{peer.port}", tls=tls, **route)
+            if is_taken:
+                assert await spoken_by(dialer) is H1
+                return
+            with pytest.raises(DialError) as caught:
+                await dialer.dial()
+            assert str(caught.value) == f"the server chose to speak {chosen!r}, which it was not offered"
+            # The socket is closed: the event loop of these tests counts.
+
+    loop.run_until_complete(main())

@@ -350,7 +350,7 @@ def test_a_cancel_that_the_socket_refuses_ends_the_connection(make_line: MakeLin
 
 def test_a_server_that_reads_nothing_does_not_fill_the_memory(make_line: MakeLine) -> None:
     """Its answers come all the same, and make room; and there is always work."""
-    machine = Http2Machine(max_in_doubt=1 << 31)
+    machine = Http2Machine(most_open=1 << 31)
     line = make_line(tcp_pair(8192), end=Http2End({WINDOW: 1 << 20}), machine=machine)
     line.greet()
     line.say(window_update(0, 1 << 30))
@@ -834,8 +834,8 @@ def test_a_whole_answer_ends_an_unfinished_request_and_not_the_connection(make_l
     assert state(line) is ConnectionState.IDLE
 
 
-def test_max_in_doubt_bounds_what_is_open(make_line: MakeLine) -> None:
-    line = make_line(end=Http2End(), machine=Http2Machine(max_in_doubt=7))
+def test_most_open_bounds_what_is_open(make_line: MakeLine) -> None:
+    line = make_line(end=Http2End(), machine=Http2Machine(most_open=7))
     line.greet()
     line.post(*numbered(20))
     line.serve(7)

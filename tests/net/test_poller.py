@@ -297,3 +297,62 @@ def test_an_endless_stream_of_news_leaves_room_for_others(scene: Scene) -> None:
     scene.loop.call_soon(lambda: scene.loop.call_soon(lambda: called.append(len(one.masks))))
     scene.until(lambda: called)
     assert 0 < called[0] <= 48
+
+
+def test_no_more_are_pulled_than_may_be_under_way(scene: Scene) -> None:
+    one, two = scene.connect("one", room=5), scene.connect("two", room=5)
+    scene.work.add(*(b"%d" % n for n in range(12)))
+    freed: list[int] = []
+    scene.poller.limit(7, lambda: freed.append(scene.poller.free))
+    scene.poller.offer([one, two])
+    assert scene.log[0] == "pull 7"
+    assert (len(one.carried), len(two.carried), scene.poller.free) == (5, 2, 0)
+    scene.log.clear()
+    one.answers(2)
+    scene.until(lambda: len(one.carried) == 7)
+    turn(scene.loop)
+    # Their places were taken at once.
+    assert ([line for line in scene.log if line.startswith("pull")], freed) == (["pull 2"], [])
+    scene.poller.offer([two])
+    assert (scene.log.count("pull 0"), two.idled, len(scene.work.pulled)) == (0, 1, 9)
+
+
+def test_places_that_nobody_takes_are_told_of_once(scene: Scene) -> None:
+    one, two = scene.connect("one", room=2), scene.connect("two", room=2)
+    scene.work.add(*(b"%d" % n for n in range(4)))
+    freed: list[int] = []
+    scene.poller.limit(3, lambda: freed.append(scene.poller.free))
+    scene.poller.offer([one, two])
+    scene.poller.settle([Answered(scene.work.pulled[0], OK)], 0.0)
+    scene.poller.settle([Answered(scene.work.pulled[1], OK)], 0.0)
+    assert freed == []
+    turn(scene.loop)
+    assert freed == [2]
+    # Nobody is short now.
+    scene.poller.settle([Answered(scene.work.pulled[2], OK)], 0.0)
+    turn(scene.loop)
+    assert (freed, scene.poller.free) == ([2], 3)
+
+
+def test_what_nobody_carries_takes_no_place(scene: Scene) -> None:
+    one, two = scene.connect("one"), scene.connect("two")
+    scene.work.add(b"a", b"b")
+    scene.poller.limit(2, lambda: None)
+    one.on_carry = lambda: setattr(two, "room", 0)
+    scene.poller.offer([one, two])
+    assert (len(scene.work.failures), scene.poller.free) == (1, 1)
+
+
+def test_what_was_pulled_is_settled_although_carrying_fails(scene: Scene) -> None:
+    one, two = scene.connect("one"), scene.connect("two")
+    scene.work.add(b"a", b"b")
+    scene.poller.limit(2, lambda: None)
+
+    def fail() -> None:
+        raise RuntimeError("a mistake")
+
+    one.on_carry = fail
+    with pytest.raises(RuntimeError, match="a mistake"):
+        scene.poller.offer([one, two])
+    assert [body for body, sent, _ in scene.work.failures if sent is Sent.NOTHING] == [b"b", b"a"]
+    assert scene.poller.free == 2

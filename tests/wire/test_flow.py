@@ -113,12 +113,12 @@ def test_windows_have_a_largest_size() -> None:
 
 def test_what_is_output_is_taken_once_or_dropped() -> None:
     output = Output()
-    output.say(b"abc")
-    output.say(b"de")
+    output.add_within_limit(b"abc")
+    output.add_within_limit(b"de")
     assert (output.end, output.taken) == (5, 0)
     assert output.take() == b"abcde"
     assert (output.end, output.taken) == (5, 5)
-    output.say(b"f")
+    output.add_within_limit(b"f")
     output.drop()
     assert (output.end, output.taken, output.take()) == (5, 5, b"")
 
@@ -127,11 +127,11 @@ def test_answers_that_nobody_reads_are_bounded() -> None:
     output = Output()
     for _ in range(2):
         for _ in range(65_536 // 16):
-            output.say(bytes(16))
+            output.add_within_limit(bytes(16))
         output.take()
-    output.say(bytes(65_536))
+    output.add_within_limit(bytes(65_536))
     with pytest.raises(ConnectionFault) as caught:
-        output.say(b"x")
+        output.add_within_limit(b"x")
     assert caught.value.code is ErrorCode.ENHANCE_YOUR_CALM
 
 

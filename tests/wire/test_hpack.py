@@ -269,10 +269,11 @@ def test_a_table_of_size_0_takes_entries_and_keeps_none() -> None:
     decoder = Decoder(LIMIT)
     decoder.decode(bytes.fromhex(LITERALS[0][1]))
     assert decoder.changes == 1
+    # Its size, and what was in it.
     decoder.decode(bytes.fromhex("20"))
-    assert (decoder.changes, decoder._table, decoder._size) == (2, [], 0)
+    assert (decoder.changes, decoder._table, decoder._size) == (3, [], 0)
     decoder.decode(bytes.fromhex(LITERALS[0][1]))
-    assert (decoder.changes, decoder._table, decoder._size) == (2, [], 0)
+    assert (decoder.changes, decoder._table, decoder._size) == (3, [], 0)
 
 
 def test_an_entry_larger_than_the_table_empties_it() -> None:

@@ -413,8 +413,8 @@ def test_capacity_is_taken_to_be_enough_until_the_server_has_said() -> None:
 
 def test_room_is_what_the_server_takes_and_what_may_be_in_doubt() -> None:
     assert Http2Talk().machine.room == 100
-    assert Http2Talk(max_in_doubt=7).machine.room == 7
-    talk = Http2Talk(settings={MAX_CONCURRENT_STREAMS: 3}, max_in_doubt=7)
+    assert Http2Talk(most_open=7).machine.room == 7
+    talk = Http2Talk(settings={MAX_CONCURRENT_STREAMS: 3}, most_open=7)
     assert talk.machine.room == 3
     for left in (2, 1, 0):
         talk.send()
@@ -566,7 +566,7 @@ def test_a_window_that_shrinks_holds_for_requests_that_were_small_enough_before(
 
 
 def test_the_connections_window_limits_small_requests_too() -> None:
-    talk = Http2Talk(max_in_doubt=1_000)
+    talk = Http2Talk(most_open=1_000)
     body = b"x" * 10_000
     while talk.machine.room:
         talk.send(POST, body)
@@ -701,5 +701,5 @@ def test_the_machines_positions_are_those_of_its_output() -> None:
 
 
 def test_machines_are_made_with_their_limits() -> None:
-    machine = Http2Machine(max_response_bytes=0, max_in_doubt=1)
+    machine = Http2Machine(max_response_bytes=0, most_open=1)
     assert machine.room == 1

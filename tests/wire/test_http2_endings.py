@@ -363,7 +363,7 @@ def test_a_cancelled_stream_is_reset_and_its_place_free() -> None:
 def test_a_server_that_is_gone_is_given_nothing_in_place_of_what_was_cancelled(
     are_reset: bool, limit: dict[int, int]
 ) -> None:
-    talk = Http2Talk(*[POST] * 15, settings=limit, max_in_doubt=20)
+    talk = Http2Talk(*[POST] * 15, settings=limit, most_open=20)
     talk.machine._streams._cancels._left = 100 if are_reset else -100
     for number in range(1, 31, 2):
         talk.machine.cancel(talk.exchanges[number])
@@ -399,7 +399,7 @@ def test_what_was_not_yet_taken_goes_out_all_the_same_and_so_counts() -> None:
 def test_what_is_cancelled_while_nothing_can_be_written_is_settled_all_the_same() -> None:
     """However many there are: it is not the server that asks for them."""
     # Requests that have not ended are reset in any case.
-    talk = Http2Talk(settings={INITIAL_WINDOW_SIZE: 0}, max_in_doubt=25_000)
+    talk = Http2Talk(settings={INITIAL_WINDOW_SIZE: 0}, most_open=25_000)
     for _ in range(25_000):
         number = talk.send()
         assert len(talk.machine.cancel(talk.exchanges[number])) == 1
@@ -410,7 +410,7 @@ def test_what_is_cancelled_while_nothing_can_be_written_is_settled_all_the_same(
 
 @pytest.mark.parametrize("requests", [0, 1, 2, 8, 40, 400, 2_000])
 def test_no_more_are_reset_than_servers_bear(requests: int) -> None:
-    talk = Http2Talk(max_in_doubt=1_000)
+    talk = Http2Talk(most_open=1_000)
     for first in range(0, requests, 100):
         numbers = [talk.send() for _ in range(first, min(requests, first + 100))]
         talk.take()

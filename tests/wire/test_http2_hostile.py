@@ -408,7 +408,7 @@ def test_a_flood_of_what_says_nothing_ends_the_connection(
 
 
 def test_resets_of_the_server_for_ever_are_not_kept() -> None:
-    talk = Http2Talk(max_in_doubt=1)
+    talk = Http2Talk(most_open=1)
     for _ in range(3_000):
         number = talk.send()
         talk.receive(rst_stream(number, ErrorCode.CANCEL))
@@ -489,7 +489,7 @@ def test_a_small_block_does_not_grow() -> None:
 
 
 def test_heads_that_are_always_different_are_not_kept() -> None:
-    talk = Http2Talk(max_in_doubt=1)
+    talk = Http2Talk(most_open=1)
     machine, exchange = talk.machine, Exchange(POST, b"{}")
 
     def work() -> None:
@@ -505,7 +505,7 @@ def test_heads_that_are_always_different_are_not_kept() -> None:
 
 
 def test_resets_for_ever_are_not_kept() -> None:
-    talk = Http2Talk(max_in_doubt=1)
+    talk = Http2Talk(most_open=1)
     for _ in range(3_000):
         number = talk.send()
         talk.receive(frame(DATA, END_STREAM, number, b"hi"))

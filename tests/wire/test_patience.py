@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 
 from livepost.wire.frames import ConnectionFault, ErrorCode
-from livepost.wire.patience import IDLE_FRAMES_LIMIT, CalmLimit, CancelBudget, Patience
+from livepost.wire.patience import (
+    BODY_BYTES_PER_FRAME,
+    IDLE_FRAMES_LIMIT,
+    CalmLimit,
+    CancelBudget,
+    Patience,
+)
 
 
 def test_patience_ends_and_begins_anew_with_every_request() -> None:
@@ -77,3 +83,22 @@ def test_with_every_call_for_calm_it_takes_twice_as_long_up_to_64_times() -> Non
         stretches.append(stretch(calm, next_id))
         next_id += 2 * stretches[-1]
     assert stretches == [64, 128, 256, 512, 1_024, 2_048, 4_096, 4_096, 4_096]
+
+
+def test_bodies_make_up_for_windows_and_for_nothing_else() -> None:
+    patience = Patience()
+    for _ in range(IDLE_FRAMES_LIMIT):
+        patience.spend_on_window(1, 0)
+    for number in range(1, 101):
+        patience.spend_on_window(1, number * BODY_BYTES_PER_FRAME)
+    with pytest.raises(ConnectionFault):
+        patience.spend_on_window(1, 101 * BODY_BYTES_PER_FRAME - 1)
+
+
+def test_what_bodies_have_made_up_for_outlives_the_next_request() -> None:
+    patience = Patience()
+    patience.spend_on_window(1, 50 * BODY_BYTES_PER_FRAME)
+    for _ in range(IDLE_FRAMES_LIMIT + 49):
+        patience.spend(3)
+    with pytest.raises(ConnectionFault):
+        patience.spend(3)

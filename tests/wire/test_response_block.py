@@ -58,7 +58,8 @@ def test_without_a_table_the_same_literals_are_known() -> None:
     fields = b"\x5c\x0229\x76\x01x"
     assert reader.read_head(b"\x20\x88" + fields).length == 29
     assert reader.read_head(b"\x88" + fields).length == 29
-    assert list(reader.known) == [b"\x20\x88" + fields, b"\x88" + fields]
+    # The first one did something.
+    assert list(reader.known) == [b"\x88" + fields]
 
 
 def test_what_is_known_is_bounded() -> None:

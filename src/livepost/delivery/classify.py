@@ -33,6 +33,11 @@ the request on.  RFC 9110 section 15 has an unknown 5xx, and any code from 600, 
 must not be asked again unless a person asks; 511 comes from a network before the server.  409 is how a
 server says that the first request with this key is still under way (the draft on Idempotency-Key).
 
+A 2xx counts as delivered also where it came before the whole request had gone out, or any of its body.  Such
+an answer does not depend on the rest (RFC 9113 section 8.1), as from a server that answers by the head alone;
+what it means is for the server to say, and there is no other evidence: one that reads a body and throws it
+away looks the same.
+
 `--success-on`, `--reject-on` and `--retry-on` each give the statuses they name to their column, over
 the table.  A status of `--retry-on` is tried again even where that is not safe: the user said so.  What
 a status says of the destination stays, but one that the user calls a success or a rejection stops

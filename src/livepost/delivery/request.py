@@ -18,6 +18,10 @@ _DEFAULT_FIELDS: Fields = (
     (b"Content-Type", b"application/json"),
 )
 
+# It names an authority instead of a path, and a body is not part of it (RFC 9110 section 9.3.6, RFC 9113
+# section 8.5).
+_TUNNEL_METHOD = b"CONNECT"
+
 _LINE_HINT = "write it as 'Name: value', on one line"
 
 
@@ -44,6 +48,10 @@ def make_request_head(options: DeliveryOptions, proxy: Target | None) -> Request
         if proxy.authorization is not None:
             fields = (*fields, (b"Proxy-Authorization", proxy.authorization))
     method = _as_given(options.request.method)
+    if method == _TUNNEL_METHOD:
+        raise ConfigurationError(
+            "-X CONNECT asks for a tunnel, which delivers nothing", "give another method"
+        )
     try:
         check_request_line(method, request_target, authority)
     except ValueError as error:

@@ -285,7 +285,7 @@ class Connection(TimedLink):
 
     def carry(self, exchanges: list[Exchange], now: float) -> None:
         machine = self._machine
-        if self.state is _CLOSED:
+        if self.state is not _BUSY and self.state is not _IDLE:
             return
         if not (exchanges and machine.room):
             self._become_idle(now)

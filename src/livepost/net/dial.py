@@ -127,14 +127,18 @@ class Dialer:
                 opened.known_addresses,
             )
         secure = await self._secure(opened.socket, self._context, self._sessions)
-        chosen = secure.selected_alpn_protocol()
+        try:
+            http_version = versions.chosen_by(secure.selected_alpn_protocol())
+        except BaseException:
+            secure.close()
+            raise
         return Dialed(
             secure,
             address,
             self._clock() - started,
             secure.version(),
             bool(secure.session_reused),
-            versions.unasked if chosen is None else HttpVersion(chosen),
+            http_version,
             opened.known_addresses,
         )
 
@@ -258,6 +262,18 @@ class _Versions:
     """By ALPN, the best first."""
     unasked: HttpVersion
     """What is spoken without TLS, or where the server chose nothing."""
+
+    def chosen_by(self, name: str | None) -> HttpVersion:
+        """What the server chose, by its name in ALPN.  Raises DialError if that was not offered."""
+        if name is None:
+            return self.unasked
+        for version in self.offered:
+            if version.value == name:
+                return version
+        raise DialError(
+            f"the server chose to speak {name!r}, which it was not offered",
+            "a server or proxy on the way is broken: look at it, or try --http1.1",
+        )
 
 
 _HTTP_1_1_ONLY = _Versions((HttpVersion.HTTP_1_1,), HttpVersion.HTTP_1_1)

@@ -129,6 +129,9 @@ class Keeper:
         if self._slept():
             self.close_idle(CloseReason.SUSPENDED)
             return
+        if not connection.spare:
+            # When it has room again, it becomes idle anew.
+            return
         self._hungry.pop(connection.number, None)
         connection.probe(Exchange(self._keepalive.head, b""), self._shared.clock())
 

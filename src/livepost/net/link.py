@@ -236,7 +236,7 @@ class Link:
         if self._probe is not None:
             events = self._without_probe(events)
         if events:
-            self._shared.work.settle(events, self._shared.clock(), cause)
+            self._shared.poller.settle(events, self._shared.clock(), cause)
 
     def _without_probe(self, events: list[Event]) -> list[Event]:
         return [event for event in events if event.exchange is not self._probe]

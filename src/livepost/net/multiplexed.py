@@ -184,7 +184,7 @@ class MultiplexedConnection(Connection):
         is_ready = super().take_in(mask, settled, now)
         if self._records is not None and self._records.is_over and self.state is not _CLOSED:
             # The end that was kept back, of which the kernel may not tell again.
-            super().take_in(mask, settled, now)
+            is_ready = super().take_in(mask, settled, now)
         if self.state is _CLOSED:
             return False
         self._note_capacity()
@@ -220,7 +220,7 @@ class MultiplexedConnection(Connection):
             if self.state is _DRAINING:
                 self._end(self._drained_for, "", orderly=False)
             return
-        if reason is CloseReason.SERVER_ANNOUNCED and self.state is not _BUSY:
+        if reason is CloseReason.SERVER_ANNOUNCED and self.state not in (_BUSY, _DRAINING):
             reason = CloseReason.SERVER_IDLE
         self._end(reason, "", orderly=False)
 
@@ -234,7 +234,7 @@ class MultiplexedConnection(Connection):
     def carry(self, exchanges: list[Exchange], now: float) -> None:
         machine = self._machine
         if self.state is not _BUSY:
-            # It has been closed in this round.
+            # It has been closed, or has begun to end, in this round.
             return
         before = requests = self.requests
         number = self.number
@@ -313,9 +313,9 @@ class MultiplexedConnection(Connection):
         return True
 
     def _flush_rest(self, now: float) -> None:
-        # Deadlines are looked at when the earliest that there can be has come.
-        if self._flush(now) and self._machine.open_exchanges and self.deadline == NEVER:
-            self._deadlines.set(self, self._answer_deadline())
+        # What was written may have set one already, and it need not be the earliest.
+        if self._flush(now) and self._machine.open_exchanges:
+            self._look_by(self._answer_deadline())
 
     def _head_written_at(self, exchange: Exchange) -> float:
         return exchange.sent_at

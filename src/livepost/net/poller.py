@@ -7,6 +7,8 @@ of them, and what the delivery does is done for many records at a time: a fifth 
 a callback of the event loop and a `poll` for each.  A connection that carries many exchanges always has
 news while it is busy: that its peer has not finished is enough once it runs dry.
 
+All that is under way passes here twice, when it is handed out and when it is settled, so here it is bounded.
+
 The event loop watches only the epoll itself.
 """
 
@@ -14,10 +16,11 @@ from __future__ import annotations
 
 import asyncio
 import select
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from livepost.clock import Clock
+from livepost.events import CloseReason
 from livepost.model import Sent
 from livepost.net.work import Work
 from livepost.wire.machine import Event, Failed
@@ -30,6 +33,8 @@ LEAVING = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 
 # Then whatever else waits in the event loop has its turn.
 _ROUNDS_IN_A_ROW = 16
+
+_NO_LIMIT = 2**31
 
 
 class Polled(Protocol):
@@ -53,7 +58,10 @@ class Polled(Protocol):
         """
 
     def carry(self, exchanges: list[Exchange], now: float) -> None:
-        """Send as many as there is room for, taken off the end of the list; without any, become idle."""
+        """Send as many as there is room for, taken off the end of the list; without any, become idle.
+
+        It may have ended, or be about to, since it said how much room it has: then it does nothing.
+        """
 
 
 class Poller:
@@ -68,7 +76,48 @@ class Poller:
         self._loop = loop
         self._epoll = select.epoll()
         self._connections: dict[int, Polled] = {}
+        self._most_at_a_time = _NO_LIMIT
+        self._at_a_time = 0
+        """How many exchanges were pulled and not settled."""
+        self._on_freed: Callable[[], None] = lambda: None
+        self._is_short = False
+        """A connection was given less than it had room for, because of the limit."""
+        self._is_telling = False
         loop.add_reader(self._epoll.fileno(), self._turn)
+
+    def limit(self, most_at_a_time: int, on_freed: Callable[[], None]) -> None:
+        """Have at most so many exchanges under way at a time, whatever room there is.
+
+        There may be more where several connections have many streams, or one and its replacement are both
+        there.  Counted are those that were pulled and have not been settled, over all connections: also over
+        those that are worn, drain, or wait for the proof of an end, as the server may be at work on them.  A
+        probe, which carries no record, does not count, nor does a stream for which nobody waits any more.
+
+        `on_freed()` is called soon after some have ended, if connections were given less before: whoever has
+        room is to be offered.
+        """
+        self._most_at_a_time = most_at_a_time
+        self._on_freed = on_freed
+
+    @property
+    def free(self) -> int:
+        """How many more exchanges may be under way."""
+        return self._most_at_a_time - self._at_a_time
+
+    def settle(self, events: Sequence[Event], now: float, cause: CloseReason | None = None) -> None:
+        """What became of exchanges that were handed out; `cause` if it is the end of their connection."""
+        self._at_a_time -= len(events)
+        if self._is_short and not self._is_telling:
+            self._is_telling = True
+            self._loop.call_soon(self._tell_freed)
+        self._work.settle(events, now, cause)
+
+    def _tell_freed(self) -> None:
+        self._is_telling = False
+        # Whoever brought the events may have taken their places at once.
+        if self.free > 0:
+            self._is_short = False
+            self._on_freed()
 
     def watch(self, connection: Polled) -> None:
         """Serve this connection from now on."""
@@ -121,7 +170,7 @@ class Poller:
             if connection.take_in(mask, settled, now):
                 ready[descriptor] = connection
         if settled:
-            self._work.settle(settled, now)
+            self.settle(settled, now)
         events = self._poll()
         if ready:
             for descriptor, mask in events:
@@ -138,11 +187,18 @@ class Poller:
         room = 0
         for connection in ready.values():
             room += connection.room
-        exchanges = self._work.pull(room, now)
+        free = self.free
+        if room > free:
+            self._is_short = True
+            room = free
+        exchanges = self._work.pull(room, now) if room > 0 else []
+        self._at_a_time += len(exchanges)
         exchanges.reverse()
-        for connection in ready.values():
-            connection.carry(exchanges, now)
-        if exchanges:
-            # A connection ended that had been counted on.
-            left = [Failed(exchange, Sent.NOTHING, "the connection was closed") for exchange in exchanges]
-            self._work.settle(left, now)
+        try:
+            for connection in ready.values():
+                connection.carry(exchanges, now)
+        finally:
+            if exchanges:
+                # A connection ended that had been counted on.
+                left = [Failed(exchange, Sent.NOTHING, "the connection was closed") for exchange in exchanges]
+                self.settle(left, now)

@@ -11,7 +11,7 @@ most once a round trip and a short job does not open connections it has no use f
 
 Over HTTP/2 one connection carries many exchanges, so what is limited is how many can be carried at a
 time: another connection is dialled only when the streams of those alive are too few.  Until the server
-has said how many it takes, they are taken to be enough.
+has said how many it takes, they are taken to be enough.  The poller bounds what they carry together.
 
 What a server allows its connections, how long a pause, how many requests and what age, is learned and kept to
 (`keeper`).  The replacement of a connection is dialled before it has to go; meanwhile the old one goes on,
@@ -138,6 +138,7 @@ class Pool:
         self._is_offering = False
         """Only when all idle connections have been offered the work is it known how many are missing."""
         self._is_closed = False
+        shared.poller.limit(limits.max_conns_per_host, self.wake)
 
     @property
     def opened(self) -> int:
@@ -157,7 +158,7 @@ class Pool:
         now = self._shared.clock()
         # What is being tested will take its share.
         tested = sum(other.spare for other in self._alive.values() if other.state is _TESTING)
-        while numbers and (waiting := self._shared.work.waiting - tested) > 0:
+        while numbers and (waiting := min(self._shared.work.waiting - tested, self._shared.poller.free)) > 0:
             offered = []
             while numbers and waiting > 0:
                 connection = self._hungry.get(numbers.pop())

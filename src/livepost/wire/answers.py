@@ -106,7 +106,7 @@ class Answers:
             return False
         stream.padding += padding
         if stream.padding >= _PADDING_STEP_BYTES:
-            self._streams.output.say(window_update_frame(stream_id, stream.padding))
+            self._streams.output.add_within_limit(window_update_frame(stream_id, stream.padding))
             stream.received -= stream.padding
             stream.padding = 0
         return True

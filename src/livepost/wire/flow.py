@@ -50,12 +50,18 @@ class Output:
         self._control_bytes = 0
 
     def add(self, frame: bytes) -> None:
-        """Add a control frame of our own accord."""
+        """Add a control frame; never raises.
+
+        For frames of which there are few, and one for each request at most: its end must not fail.
+        """
         self.parts.append(frame)
         self.end += len(frame)
 
-    def say(self, frame: bytes) -> None:
-        """Add a control frame that the server brought about.  Raises ConnectionFault when too many wait."""
+    def add_within_limit(self, frame: bytes) -> None:
+        """Add a frame of which the server can demand any number.  Raises ConnectionFault when too many wait.
+
+        To be called while every exchange is still open, or has its event in the caller's list.
+        """
         self.add(frame)
         self._control_bytes += len(frame)
         if self._control_bytes > _CONTROL_BYTES_LIMIT:
@@ -81,7 +87,7 @@ class Output:
 class Uploads:
     """Request bodies that could not be output at once, and the windows that the peer gives us."""
 
-    __slots__ = ("held", "initial_window", "is_ready", "waiting", "window")
+    __slots__ = ("held", "initial_window", "is_ready", "output_bytes", "waiting", "window")
 
     def __init__(self) -> None:
         self.window = DEFAULT_WINDOW
@@ -94,6 +100,8 @@ class Uploads:
         """Those that wait for a window, or for their turn; in turn.  To be looked at only."""
         self.is_ready = False
         """More can perhaps be output before a window grows: a new body has to wait for its turn."""
+        self.output_bytes = 0
+        """How much was ever output of what waited here."""
 
     def is_blocked(self) -> bool:
         """Enough bodies wait for the connection's window: more of them would only be in doubt."""
@@ -176,6 +184,7 @@ class Uploads:
         output.end += 9 + size
         stream.window -= size
         self.window -= size
+        self.output_bytes += size
         del self.waiting[stream_id]
         if is_last:
             stream.unsent = None
@@ -205,5 +214,5 @@ class Intake:
         if self._used > CONNECTION_WINDOW:
             raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "the server sent more than the window allows")
         if self._used >= CONNECTION_WINDOW // 2:
-            output.say(window_update_frame(0, self._used))
+            output.add_within_limit(window_update_frame(0, self._used))
             self._used = 0

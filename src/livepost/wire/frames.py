@@ -89,6 +89,8 @@ unpack_frame_head = struct.Struct(">IBI").unpack_from
 _FRAME_HEAD = struct.Struct(">IBI")
 _SETTING = struct.Struct(">HI")
 
+SETTING_BYTES = _SETTING.size
+
 
 def frame_head(kind: int, length: int, flags: int = 0, stream_id: int = 0) -> bytes:
     """The nine bytes before a payload."""
@@ -103,7 +105,7 @@ def settings_frame(settings: dict[int, int]) -> bytes:
 
 def read_settings(payload: bytes) -> list[tuple[int, int]]:
     """Numbers and values in the order in which they are to be applied.  Raises ConnectionFault."""
-    if len(payload) % _SETTING.size:
+    if len(payload) % SETTING_BYTES:
         raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "a SETTINGS frame ends inside a setting")
     return list(_SETTING.iter_unpack(payload))
 

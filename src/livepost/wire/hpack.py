@@ -124,7 +124,8 @@ class Decoder:
         self._table: list[tuple[bytes, bytes]] = []
         self._size = 0
         self.changes = 0
-        """How often the table has changed: between two changes a block always means the same."""
+        """How often the table has changed, or how large it may be: between two changes a block always means
+        the same, and need not be decoded again."""
 
     def decode(self, block: bytes) -> tuple[list[tuple[bytes, bytes]], bool]:
         """The fields, and whether that is all of them.  Raises HpackError."""
@@ -184,8 +185,10 @@ class Decoder:
             size, position = _read_rest(block, position, 0x1F)
         if size > TABLE_BYTES:
             raise HpackError("a header block makes the table larger than agreed")
-        self._limit = size
-        self._evict()
+        if size != self._limit:
+            self._limit = size
+            self.changes += 1
+            self._evict()
         return position
 
     def _add(self, field: tuple[bytes, bytes]) -> None:

@@ -67,8 +67,8 @@ class Http2Machine:
     """Satisfies `Machine` (see `wire.machine`) for HTTP/2, and has what only many streams need.
 
     `max_response_bytes` bounds a response body: what is longer is cut there, and its stream cancelled.
-    `max_in_doubt` bounds the open exchanges, all of which a lost connection leaves in doubt.  Together
-    they bound the memory that a hostile server can claim.
+    `most_open` bounds the open exchanges, also where the server names no limit: a lost connection leaves
+    all of them in doubt.  Together they bound the memory that a hostile server can claim.
 
     Take output again when all of it was written, until there is none: large bodies come in steps.
     There may be output after `receive`, `cancel` and `ping`, too.  What there is when `closing` is set
@@ -95,7 +95,7 @@ class Http2Machine:
         "room",
     )
 
-    def __init__(self, *, max_response_bytes: int = 1024 * 1024, max_in_doubt: int = 100) -> None:
+    def __init__(self, *, max_response_bytes: int = 1024 * 1024, most_open: int = 100) -> None:
         self._output = Output()
         self._uploads = Uploads()
         self._intake = Intake()
@@ -107,7 +107,7 @@ class Http2Machine:
         peer = PeerSettings(blocks, self._uploads)
         self._answers = Answers(self._streams, patience, calm)
         self._upkeep = Upkeep(self._streams, peer, patience)
-        self._places = Places(self._streams, peer, calm, max_in_doubt)
+        self._places = Places(self._streams, peer, calm, most_open)
         self._readers = _readers(self._answers, self._upkeep)
         self._rest = bytearray()
         """The beginning of a frame that is not all there."""
@@ -115,7 +115,7 @@ class Http2Machine:
         """How much of it must be there before it is looked at again."""
         self._is_over = False
         self.room = 1
-        self._output.say(PREFACE + our_settings(self._answers.stream_window) + Intake.opening())
+        self._output.add(PREFACE + our_settings(self._answers.stream_window) + Intake.opening())
 
     @property
     def capacity(self) -> int:
@@ -250,7 +250,7 @@ class Http2Machine:
         self.leave(CloseReason.SERVER_CLOSED)
         events = self._finish(reason, written)
         if not is_known_to_end:
-            self._output.say(goaway_frame(ErrorCode.NO_ERROR))
+            self._output.add(goaway_frame(ErrorCode.NO_ERROR))
         return events
 
     def receive(self, data: bytes) -> list[Event]:
@@ -357,7 +357,7 @@ class Http2Machine:
             return self._finish(str(fault), written, Sent.REFUSED)
         self.leave(CloseReason.PROTOCOL_ERROR)
         events = self._finish(str(fault), written)
-        self._output.say(goaway_frame(fault.code, str(fault)))
+        self._output.add(goaway_frame(fault.code, str(fault)))
         return events
 
     def _finish(self, reason: str, written: int, sent: Sent | None = None) -> list[Event]:

@@ -11,6 +11,13 @@ from livepost.wire.frames import LARGEST_STREAM, LARGEST_WINDOW, ConnectionFault
 
 IDLE_FRAMES_LIMIT = 10_000
 
+BODY_BYTES_PER_FRAME = 128
+"""So much of our bodies makes up for one WINDOW_UPDATE.  Go's server sends two for each 4 KiB, others for as
+little as is read at a time; those of a server that widens by single bytes are not made up for."""
+
+# What was sent before it is widened for may be a window of each stream.
+_FRAMES_IN_HAND = 100_000
+
 _CANCELS_AT_FIRST = 2
 _CANCELS_AT_MOST = 100
 _REQUESTS_PER_CANCEL = 4
@@ -22,22 +29,34 @@ _MOST_ROUNDS_OF_CALM = 4_096
 class Patience:
     """Counts frames that bring nothing, anew whenever a request has been sent since the last one."""
 
-    __slots__ = ("_frames", "_next_id")
+    __slots__ = ("_body_bytes", "_frames", "_next_id")
 
     def __init__(self) -> None:
+        self._body_bytes = 0
         self._frames = 0
+        """Below 0 while bodies have made up for more than came."""
         self._next_id = 0
 
-    def spend(self, next_id: int) -> None:
-        """One more such frame; `next_id` is the next stream.  Raises ConnectionFault."""
+    def spend(self, next_id: int, frames: int = 1) -> None:
+        """One more such frame, or what is as much trouble as so many; `next_id` is the next stream.
+
+        Raises ConnectionFault.
+        """
         if next_id != self._next_id:
             self._next_id = next_id
-            self._frames = 0
-        self._frames += 1
+            self._frames = min(self._frames, 0)
+        self._frames += frames
         if self._frames > IDLE_FRAMES_LIMIT:
             raise ConnectionFault(
                 ErrorCode.ENHANCE_YOUR_CALM, f"the server sent {IDLE_FRAMES_LIMIT} frames that say nothing"
             )
+
+    def spend_on_window(self, next_id: int, body_bytes: int) -> None:
+        """As `spend`, for WINDOW_UPDATE; `body_bytes` is how much was output of bodies that wait for one."""
+        earned = (body_bytes - self._body_bytes) // BODY_BYTES_PER_FRAME
+        self._body_bytes += earned * BODY_BYTES_PER_FRAME
+        self._frames = max(self._frames - earned, -_FRAMES_IN_HAND)
+        self.spend(next_id)
 
 
 class CancelBudget:

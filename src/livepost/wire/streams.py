@@ -158,8 +158,8 @@ class Streams:
         return event
 
     def reset(self, stream_id: int, code: ErrorCode) -> None:
-        """Say RST_STREAM."""
-        self.output.say(rst_stream_frame(stream_id, code))
+        """Say RST_STREAM.  Never raises: the event of the exchange may be known to the caller alone."""
+        self.output.add(rst_stream_frame(stream_id, code))
         self.ignore(stream_id)
 
     def ignore(self, stream_id: int) -> None:

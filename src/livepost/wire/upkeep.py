@@ -8,6 +8,7 @@ from livepost.wire.frames import (
     ACK,
     LARGEST_STREAM,
     LARGEST_WINDOW,
+    SETTING_BYTES,
     SETTINGS_ACK,
     ConnectionFault,
     ErrorCode,
@@ -63,26 +64,27 @@ class Upkeep:
 
     def on_settings(self, flags: int, stream_id: int, payload: bytes, events: list[Event]) -> None:
         _check_is_connection(stream_id)
-        self._patience.spend(self._streams.next_id)
+        # The size of a window is applied to all streams, each time that it is set.
+        self._patience.spend(self._streams.next_id, max(1, len(payload) // SETTING_BYTES))
         if flags & ACK:
             check_size(payload, 0)
         else:
             self.peer.apply(payload)
-            self._streams.output.say(SETTINGS_ACK)
+            self._streams.output.add_within_limit(SETTINGS_ACK)
 
     def on_ping(self, flags: int, stream_id: int, payload: bytes, events: list[Event]) -> None:
         _check_is_connection(stream_id)
         check_size(payload, 8)
         self._patience.spend(self._streams.next_id)
         if not flags & ACK:
-            self._streams.output.say(ping_frame(payload, ACK))
+            self._streams.output.add_within_limit(ping_frame(payload, ACK))
         elif int.from_bytes(payload, "big") == self._pings:
             self.ping_open = False
 
     def on_window_update(self, flags: int, stream_id: int, payload: bytes, events: list[Event]) -> None:
         check_size(payload, 4)
         streams = self._streams
-        self._patience.spend(streams.next_id)
+        self._patience.spend_on_window(streams.next_id, streams.uploads.output_bytes)
         increment = int.from_bytes(payload, "big") & LARGEST_WINDOW
         nothing = "the server widens a window by nothing"
         if stream_id == 0:
