@@ -58,6 +58,7 @@ def test_a_connection_carries_as_many_requests_as_apache_allows(
     # Its hint is of one request less: the first that takes one more shows that.
     closed = counted["closed"]
     announced = closed.get("server_announced", 0)
-    assert announced + closed["server_cap"] > full - connections
+    # At the end, one that is nearly full may be live beside its replacement.
+    assert announced + closed["server_cap"] >= full - connections
     assert announced <= 1 + connections
     assert set(closed) <= {"server_announced", "server_cap", "finished"}
