@@ -31,7 +31,6 @@ import argparse
 import asyncio
 import contextlib
 import json
-import os
 import signal
 import sys
 import tempfile
@@ -41,8 +40,8 @@ from pathlib import Path
 
 import idle_servers
 import machine
-import measure
 import peers
+from conversation import Conversation
 from idle_servers import Counts, IdleServer, ServerMissingError
 from peers import HERE, Peer, PeerMissingError, UnreadableResultError
 
@@ -52,7 +51,6 @@ OFFSETS = (-0.5, -0.1, -0.05, -0.02, -0.01, -0.005, 0.0, 0.005, 0.01, 0.02, 0.05
 FIRST_OFFSET = 1.5
 LONGER_FOR_CERTAIN_SECONDS = 0.2
 ARRIVES_WITHIN_SECONDS = 60.0
-ENDS_WITHIN_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,93 +146,42 @@ def _script(module: str) -> Client:
     )
 
 
-class Conversation:
-    """One client with one server, from its first burst to its result."""
+class Talk(Conversation):
+    """One client with one server."""
 
     def __init__(self, client: Client, server: IdleServer, plan: Plan, folder: Path) -> None:
         self.client = client
         self.server = server
         self.path = f"/{client.key}"
         self.figures: Figures | None = None
-        self.problem = ""
         self._plan = plan
-        self._folder = folder
-        self._records = -1
-        self._process: asyncio.subprocess.Process | None = None
-
-    async def begin(self) -> None:
-        """Start the client and give it the first burst."""
-        # Not asyncio's own: what it makes may be a socket, which cannot be opened as /dev/stdin.
-        stdin, self._records = os.pipe()
-        environment = measure.without_proxies(os.environ) | {"XDG_CACHE_HOME": str(self._folder)}
-        try:
-            self._process = await asyncio.create_subprocess_exec(
-                *self.client.command(self.server.url + self.path, self._plan.connections),
-                stdin=stdin,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                env=environment,
-                cwd=self._folder,
-            )
-        finally:
-            os.close(stdin)
-        self._give(0)
+        super().__init__(client.command(server.url + self.path, plan.connections), plan, folder)
 
     async def go_on(self, turn_seconds: float) -> None:
-        """Give the other bursts, each after its pause, and keep what came of all.
-
-        `turn_seconds` later than others, so that not all send at a time.
-        """
-        assert self._process is not None
-        await asyncio.sleep(turn_seconds)
-        for number, pause in enumerate(self._plan.pauses, 1):
-            await asyncio.sleep(pause)
-            self._give(number)
-        self._end_input()
-        try:
-            async with asyncio.timeout(ENDS_WITHIN_SECONDS):
-                stdout, stderr = await self._process.communicate()
-        except TimeoutError:
-            self.problem = f"had not ended {ENDS_WITHIN_SECONDS:g} s after its last burst"
+        """Give it the other bursts, and keep what came of all."""
+        await super().go_on(turn_seconds)
+        if self.problem:
             return
         try:
-            result = self.client.peer.read(stdout.decode(errors="replace"))
+            result = self.client.peer.read(self.stdout)
         except UnreadableResultError as error:
-            said = stderr.decode(errors="replace").strip()[-200:]
-            self.problem = f"{error}; exit code {self._process.returncode}: {said}"
+            self.problem = f"{error}; exit code {self.exit_code}: {self.stderr[-200:]}"
             return
-        opened = json.loads(stdout)["connections"]["opened"] if self.client.key == "livepost" else 0
+        opened = json.loads(self.stdout)["connections"]["opened"] if self.client.key == "livepost" else 0
         counts = (await asyncio.to_thread(self.server.counts)).get(self.path, Counts())
         self.figures = figures(self._plan.sent, result.delivered, opened, counts)
-
-    async def end(self) -> None:
-        """Leave nothing running, whatever happened."""
-        self._end_input()
-        if self._process is not None and self._process.returncode is None:
-            self._process.kill()
-            await self._process.wait()
-
-    def _give(self, number: int) -> None:
-        # What is wrong with a client that is gone shows in its result.
-        with contextlib.suppress(BrokenPipeError):
-            os.write(self._records, self._plan.burst(number))
-
-    def _end_input(self) -> None:
-        if self._records >= 0:
-            os.close(self._records)
-        self._records = -1
 
 
 async def measure_all(
     clients: Sequence[Client], servers: Sequence[IdleServer], plan: Plan, directory: Path
-) -> list[Conversation]:
+) -> list[Talk]:
     """Let every client talk with every server, all at a time."""
     talks = []
     for server in servers:
         for client in clients:
             folder = directory / f"{client.key}-to-{server.key}"
             folder.mkdir()
-            talks.append(Conversation(client, server, plan, folder))
+            talks.append(Talk(client, server, plan, folder))
     try:
         for talk in talks:
             await talk.begin()

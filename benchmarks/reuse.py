@@ -1,0 +1,437 @@
+"""Proof that connections are reused wherever they can be, and never where they may be gone.
+
+livepost alone, against every server as it comes and with shortened limits, in bursts with pauses below, at
+and above the time for which the server keeps an idle connection.  Three of it talk to each at a time: one
+with --keepalive-path, one with heartbeats (then pauses are up to three times the limit), and one with neither.
+`livepost probe` has measured each server before, so the limits are known.  Shown for each:
+
+    cycles      reuses: a connection made for an earlier burst carried a record after a pause.  Counted
+                from receipts; each connection once a burst, so that reuse within a burst does not count
+    doubt       records in doubt
+    rejected    records rejected, or not sent
+    stale       attempts that failed on a connection and were made again
+    twice       requests that the server had seen before
+    handshakes  connections as the server counted them, or as livepost did, if those are more
+    least       with how many it could have been done (`reuse_plan` says how that is computed); without a
+                path: given that what may be closed any moment is not used for what cannot be repeated
+
+The exit code is 1 unless there were 20,000 cycles (500 with --quick), nothing was in doubt, rejected, stale or
+twice, and no conversation took over 5 % more handshakes than the least.
+
+After that it is shown what a limit costs that is not known: each of many livepost has but two bursts, with a
+pause of about the limit.  A request that crosses the server's close can end in doubt then; that is
+counted, and changes no exit code.
+
+What is not installed is named, left out and missed (exit code 1).  All conversations take place at a time;
+it takes 12 minutes, or two with --quick.  Nothing is written unless --json is given.
+
+    .venv/bin/python benchmarks/reuse.py --quick
+    .venv/bin/python benchmarks/reuse.py --servers nginx,apache --json proof.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import idle_servers
+import machine
+import measure
+import peers
+from conversation import Conversation
+from idle_servers import Counts, IdleServer, ServerMissingError
+from reuse_plan import (
+    WAIT_MILLISECONDS,
+    BurstPlan,
+    Mode,
+    Seen,
+    Setting,
+    least_handshakes,
+    plan_bursts,
+)
+
+CYCLES = 20_000
+QUICK_CYCLES = 500
+ALLOWED_EXCESS = 0.05
+SHORT_LIMIT_SECONDS = 2
+SHORT_CAPS = {"nginx": 50, "apache": 20, "node": 50, "hypercorn": 40}
+LONGEST_QUICK_LIMIT = 5
+MOST_CONNECTIONS = 64
+CROSSING_CONNECTIONS = 8
+CROSSINGS = tuple(step / 1000 for step in (-16, -8, -4, -2, 0, 2, 4, 8))
+"""Seconds from the limit at which unknown limits are met, each by one livepost."""
+KEEPALIVE = ("--keepalive-path", "/counts")
+OPTIONS = {
+    Mode.TESTED: KEEPALIVE,
+    Mode.BEATING: (*KEEPALIVE, "--keepalive-every", "auto"),
+    Mode.PLAIN: (),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A running server, and what was measured of it."""
+
+    server: IdleServer
+    version: str
+    setting: Setting
+    memory: Path
+    """The cache directory of the probe."""
+    known_limit: float
+    """Seconds; as measured, or as the server says."""
+
+    @property
+    def name(self) -> str:
+        cap = "" if self.setting.cap is None else f", {self.setting.cap:,}"
+        return f"{self.version} ({self.setting.name}: {self.setting.limit} s{cap})"
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What became of one conversation."""
+
+    server: str
+    mode: str
+    cycles: int
+    sent: int
+    in_doubt: int
+    rejected: int
+    stale: int
+    twice: int
+    lost: int
+    handshakes: int
+    least: int
+    heartbeats: int
+    closed: dict[str, int]
+
+    @property
+    def is_clean(self) -> bool:
+        return not (self.in_doubt or self.rejected or self.stale or self.twice or self.lost)
+
+    @property
+    def excess(self) -> float:
+        return self.handshakes / self.least - 1
+
+
+class Talk(Conversation):
+    """One livepost with one server; `path` is its own."""
+
+    def __init__(self, program: str, host: Host, plan: BurstPlan, path: str, folder: Path) -> None:
+        self.host = host
+        self.plan = plan
+        self.path = path
+        self.figures: Figures | None = None
+        self._receipts = folder / "receipts"
+        url = f"{host.server.url}{path}?wait={WAIT_MILLISECONDS}"
+        options = ("--connections", str(plan.connections), "-o", str(self._receipts), *OPTIONS[plan.mode])
+        quiet = ("--json", "--progress", "none", "--no-run")
+        super().__init__([program, "send", "-", "--to", url, *options, *quiet], plan, folder)
+
+    async def go_on(self, turn_seconds: float) -> None:
+        """Give it the other bursts, and keep what came of all."""
+        await super().go_on(turn_seconds)
+        if self.problem:
+            return
+        try:
+            summary = json.loads(self.stdout)
+        except ValueError:
+            self.problem = f"no summary; exit code {self.exit_code}: {self.stderr[-300:]}"
+            return
+        counts = (await asyncio.to_thread(self.host.server.counts)).get(self.path, Counts())
+        lines = self._receipts.read_text(encoding="utf-8").splitlines()
+        self.figures = figures(self.host, self.plan, summary, [json.loads(line) for line in lines], counts)
+
+
+def figures(
+    host: Host, plan: BurstPlan, summary: dict[str, Any], receipts: Sequence[dict[str, Any]], counts: Counts
+) -> Figures:
+    """From livepost's summary and receipts, and from what the server counted."""
+    used: list[set[int]] = [set() for _ in range(1 + len(plan.pauses))]
+    for receipt in receipts:
+        if receipt["connection"] is not None:
+            used[plan.burst_of(receipt["n"])].add(receipt["connection"])
+    before: set[int] = set()
+    cycles, new = 0, []
+    for connections in used:
+        cycles += len(connections & before)
+        new.append(len(connections - before))
+        before |= connections
+    records, closed = summary["records"], summary["connections"]["closed"]
+    heartbeats = summary["connections"]["heartbeats"]
+    seen = Seen(new, closed.get("server_idle", 0), heartbeats, host.known_limit)
+    return Figures(
+        host.name,
+        plan.mode.value,
+        cycles,
+        plan.sent,
+        records["in_doubt"],
+        records["rejected"] + records["unsent"],
+        sum(summary["retries"].values()),
+        counts.requests - counts.different,
+        max(0, records["delivered"] - counts.different),
+        max(counts.connections, summary["connections"]["opened"]),
+        least_handshakes(plan, seen),
+        heartbeats,
+        closed,
+    )
+
+
+def shown(rows: Sequence[Figures]) -> list[str]:
+    """A table of all conversations, and their sums."""
+    lines = [
+        f"{'':<52}{'cycles':>8}{'doubt':>7}{'rejected':>10}{'stale':>7}{'twice':>7}"
+        f"{'handshakes':>12}{'least':>8}{'excess':>8}"
+    ]
+    for row in rows:
+        name = f"{row.server}, {row.mode}"
+        lines.append(
+            f"{name:<52}{row.cycles:>8,}{row.in_doubt:>7,}{row.rejected:>10,}{row.stale:>7,}{row.twice:>7,}"
+            f"{row.handshakes:>12,}{row.least:>8,}{row.excess:>8.1%}"
+        )
+    if rows:
+        sums = [sum(getattr(row, name) for row in rows) for name in ("cycles", "in_doubt", "rejected")]
+        sums += [sum(row.stale for row in rows), sum(row.twice for row in rows)]
+        made, least = sum(row.handshakes for row in rows), sum(row.least for row in rows)
+        cycles, doubt, rejected, stale, twice = sums
+        lines.append(
+            f"{'all':<52}{cycles:>8,}{doubt:>7,}{rejected:>10,}{stale:>7,}{twice:>7,}"
+            f"{made:>12,}{least:>8,}{made / least - 1:>8.1%}"
+        )
+    return lines
+
+
+def missed(rows: Sequence[Figures], cycles_wanted: int) -> list[str]:
+    """Which conditions of the proof are not met, a sentence each."""
+    cycles = sum(row.cycles for row in rows)
+    told = [] if cycles >= cycles_wanted else [f"{cycles:,} cycles are fewer than {cycles_wanted:,}"]
+    told += [
+        f"{row.server}, {row.mode}: not every record was delivered once, at the first attempt"
+        for row in rows
+        if not row.is_clean
+    ]
+    told += [
+        f"{row.server}, {row.mode}: {row.excess:.1%} more handshakes than the least"
+        for row in rows
+        if row.excess > ALLOWED_EXCESS
+    ]
+    return told
+
+
+async def probe(program: str, server: IdleServer, setting: Setting, memory: Path) -> float:
+    """Measure the server, and give its idle limit in seconds, as livepost takes it."""
+    wait = setting.limit + setting.later[1] + 3
+    process = await asyncio.create_subprocess_exec(
+        *(program, "probe", f"{server.url}/counts", "-X", "GET", "--max-wait", f"{wait:g}s", "--json"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=measure.without_proxies(os.environ) | {"XDG_CACHE_HOME": str(memory)},
+    )
+    try:
+        stdout, stderr = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode:
+        raise ServerMissingError(f"livepost probe failed: {stderr.decode(errors='replace').strip()[-300:]}")
+    found = json.loads(stdout)
+    # What the server says goes before what was measured.
+    hint = found["keep_alive_hint"]["timeout_seconds"]
+    return float(hint if hint is not None else found["idle"]["limit_seconds"])
+
+
+async def converse(talks: Sequence[Talk]) -> list[str]:
+    """Let all take place at a time; gives what went wrong with any."""
+    try:
+        for talk in talks:
+            await talk.begin()
+        turns = (talk.plan.setting.limit * number / len(talks) for number, talk in enumerate(talks))
+        await asyncio.gather(*(talk.go_on(turn) for talk, turn in zip(talks, turns, strict=True)))
+    finally:
+        for talk in talks:
+            await talk.end()
+    return [f"{talk.host.name}, {talk.plan.mode.value}: {talk.problem}" for talk in talks if talk.problem]
+
+
+def proof(program: str, hosts: Sequence[Host], options: argparse.Namespace, directory: Path) -> list[Talk]:
+    """A conversation in each mode with each server, which goes by what the probe measured."""
+    talks = []
+    for host in hosts:
+        for mode in Mode:
+            folder = directory / f"talk-{len(talks)}"
+            shutil.copytree(host.memory, folder)
+            plan = plan_bursts(host.setting, mode, options.connections, options.seconds)
+            talks.append(Talk(program, host, plan, f"/{mode.name.lower()}", folder))
+    return talks
+
+
+def first_crossings(program: str, hosts: Sequence[Host], directory: Path) -> list[Talk]:
+    """Two bursts each, for which nothing is known of the server."""
+    talks = []
+    for host in hosts:
+        for mode in (Mode.TESTED, Mode.PLAIN):
+            for offset in CROSSINGS:
+                folder = directory / f"crossing-{len(talks)}"
+                folder.mkdir()
+                plan = BurstPlan(host.setting, mode, CROSSING_CONNECTIONS, (host.setting.pause_at(offset),))
+                talks.append(Talk(program, host, plan, f"/crossing-{len(talks)}", folder))
+    return talks
+
+
+def shown_crossings(talks: Sequence[Talk]) -> list[str]:
+    """What became of records that met an unknown limit, for each server and mode."""
+    rows: dict[str, list[Figures]] = {}
+    for talk in talks:
+        if talk.figures is not None:
+            rows.setdefault(f"{talk.figures.server}, {talk.figures.mode}", []).append(talk.figures)
+    return [
+        f"{'unknown limit, met for the first time':<52}{'records':>8}{'doubt':>7}{'stale':>7}",
+        *(
+            f"{name:<52}{sum(row.sent for row in row_group) // 2:>8,}"
+            f"{sum(row.in_doubt for row in row_group):>7,}{sum(row.stale for row in row_group):>7,}"
+            for name, row_group in rows.items()
+        ),
+    ]
+
+
+def settings(server: IdleServer, *, quick: bool) -> list[Setting]:
+    """Its default limits, and short ones."""
+    cap = SHORT_CAPS.get(server.key)
+    made = [Setting("default", server.default_limit, server.cap(None), server.later, None)]
+    if quick and server.default_limit > LONGEST_QUICK_LIMIT:
+        made = []
+    return [*made, Setting("short", SHORT_LIMIT_SECONDS, server.cap(cap), server.later, cap)]
+
+
+async def start(
+    program: str, options: argparse.Namespace, directory: Path, stack: contextlib.ExitStack
+) -> tuple[list[Host], dict[str, str]]:
+    """Run and measure every server twice; gives those that run, and why others do not."""
+    made: list[tuple[IdleServer, str, Setting, Path]] = []
+    missing: dict[str, str] = {}
+    for number, key in enumerate(options.servers):
+        try:
+            # Each is started twice, so it takes two of them.
+            pairs = [next(one for one in idle_servers.all_servers() if one.key == key) for _ in range(2)]
+            versions = [server.prepare() for server in pairs]
+            for server, setting in zip(pairs, settings(pairs[0], quick=options.quick), strict=False):
+                _progress(f"starting {key}, {setting.name}")
+                folder = directory / f"{key}-{setting.name}"
+                stack.enter_context(server.running(folder, setting.limit, setting.told_cap))
+                made.append((server, versions[0], setting, directory / f"memory-{number}-{setting.name}"))
+        except ServerMissingError as error:
+            missing[key] = str(error)
+    _progress(f"measuring them, which takes {max((one[2].limit for one in made), default=0)} s")
+    limits = await asyncio.gather(
+        *(probe(program, server, setting, memory) for server, _, setting, memory in made)
+    )
+    return [Host(*one, limit) for one, limit in zip(made, limits, strict=True)], missing
+
+
+async def prove(options: argparse.Namespace, directory: Path) -> int:
+    """Run what was asked for, show it, and give the exit code."""
+    livepost = peers.Livepost()
+    try:
+        version = livepost.prepare(directory)
+    except peers.PeerMissingError as error:
+        print(f"reuse: {error}", file=sys.stderr)
+        return 2
+    with contextlib.ExitStack() as stack:
+        hosts, missing = await start(livepost.program, options, directory, stack)
+        talks = proof(livepost.program, hosts, options, directory)
+        seconds = max((sum(talk.plan.pauses) for talk in talks), default=0.0)
+        _progress(f"{len(talks)} conversations, which take {seconds:.0f} s")
+        problems = await converse(talks)
+        short = [host for host in hosts if host.setting.name == "short"]
+        _progress("the same limits, unknown")
+        crossings = first_crossings(livepost.program, short, directory)
+        problems += await converse(crossings)
+    rows = [talk.figures for talk in talks if talk.figures is not None]
+    failed = missed(rows, QUICK_CYCLES if options.quick else CYCLES)
+    failed += [*problems, *(f"{key}: {why}" for key, why in missing.items())]
+    print(
+        f"{version}; bursts of {options.connections} records over as many connections",
+        *machine.describe(),
+        "",
+        *shown(rows),
+        "",
+        *shown_crossings(crossings),
+        "",
+        *(["Missed:", *failed] if failed else ["Every condition is met."]),
+        sep="\n",
+    )
+    if options.json:
+        report = {
+            "proof": [asdict(row) for row in rows],
+            "first_crossings": [asdict(talk.figures) for talk in crossings if talk.figures is not None],
+            "missed": failed,
+        }
+        options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    return 1 if failed else 0
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """The command line.  Ends the process with 2 on a mistake, as argparse does."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    known = [server.key for server in idle_servers.all_servers()]
+    parser.add_argument("--servers", default=",".join(known), metavar="A,B", help=f"of {', '.join(known)}")
+    parser.add_argument(
+        "--connections", type=int, metavar="N", help="of each livepost (default: 32; quick: 16)"
+    )
+    parser.add_argument("--seconds", type=int, metavar="N", help="of bursts, about (default: 480; quick: 40)")
+    parser.add_argument("--quick", action="store_true", help="without limits over 5 s, in two minutes")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to this file")
+    options = parser.parse_args(arguments)
+    options.connections = options.connections or (16 if options.quick else 32)
+    options.seconds = options.seconds or (40 if options.quick else 480)
+    if min(options.connections, options.seconds) < 1:
+        parser.error("--connections and --seconds must be at least 1")
+    if options.connections > MOST_CONNECTIONS:
+        parser.error(f"--connections must be at most {MOST_CONNECTIONS}: gunicorn serves as many at a time")
+    options.servers = options.servers.split(",")
+    unknown = next((key for key in options.servers if key not in known), None)
+    if unknown is not None:
+        parser.error(f"--servers: there is no {unknown}: choose from {', '.join(known)}")
+    if options.json and not options.json.resolve().parent.is_dir():
+        parser.error(f"the directory of {options.json} does not exist")
+    return options
+
+
+def _progress(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+async def _until_signalled(options: argparse.Namespace, directory: Path) -> int:
+    """As `prove`, but SIGTERM and SIGHUP end it in order."""
+    this = asyncio.current_task()
+    assert this is not None
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, this.cancel)
+    return await prove(options, directory)
+
+
+def main() -> int:
+    options = parse(sys.argv[1:])
+    try:
+        with tempfile.TemporaryDirectory(prefix="livepost-reuse-") as directory:
+            return asyncio.run(_until_signalled(options, Path(directory)))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        print("reuse: interrupted; everything it started is stopped", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
