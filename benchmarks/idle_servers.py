@@ -144,7 +144,8 @@ class IdleServer:
     def running(self, folder: Path, limit: int, cap: int | None = None) -> Iterator[None]:
         """Run it; what it started is ended with the block.
 
-        `cap` is how many requests it is told to take on a connection; None: as many as by default.  Raises ServerMissingError if it does not start, or does not answer.
+        `cap` is how many requests it is told to take on a connection; None: as many as by default.
+        Raises ServerMissingError if it does not start, or does not answer.
         """
         folder.mkdir()
         self._folder = folder

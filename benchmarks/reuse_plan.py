@@ -3,7 +3,10 @@
 In each burst every connection carries one record, so what holds for one of them holds for all:
 
 - one handshake in the beginning, and one after every pause that the server does not wait out,
-- one after as many requests as the server takes on a connection; heartbeats and tests are requests, too.
+- one after as many requests as the server takes on a connection; tests are requests, too.
+
+With heartbeats, which each connection has at times of its own, these are those that are live in the end, and
+those that the server ended with as many requests as it takes.
 
 Whether the server closes in a pause that is about as long as its limit, nobody can say before: there the
 handshakes count that were made, as far as the server, and not the client, had closed the connections.
@@ -16,7 +19,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-WAIT_MILLISECONDS = 50
+WAIT_MILLISECONDS = 100
 """How long a request takes, so that none of a burst is answered before all connections carry one."""
 _TALK_SECONDS = WAIT_MILLISECONDS / 1000 + 0.005
 """From the start of a burst until its connections are idle."""
@@ -104,7 +107,7 @@ def plan_bursts(setting: Setting, mode: Mode, connections: int, seconds: float) 
     """For about so many seconds, and at least three pauses."""
     pauses: list[float] = []
     sweep = _multiples(setting) if mode is Mode.BEATING else _around(setting)
-    while len(pauses) < 3 or sum(pauses) < seconds:
+    while len(pauses) < 3 or sum(pauses) + setting.limit <= seconds:
         pauses.append(next(sweep))
     return BurstPlan(setting, mode, connections, tuple(pauses))
 
@@ -115,10 +118,11 @@ def _around(setting: Setting) -> Iterator[float]:
     above = setting.limit + setting.later[1] + _ABOVE_SECONDS
     if setting.limit >= _LONG_LIMIT_SECONDS:
         # There is time for a few only.
-        sweep = [below, at[3], above, at[1], at[5], below]
+        sweep = [below, at[3], at[1], at[5], above]
     else:
-        sweep = [below, at[0], below, at[1], at[2], below, at[3], above, below, at[4], below, at[5]]
-    return itertools.cycle(idle + _TALK_SECONDS for idle in sweep)
+        sweep = [below, at[0], below, at[1], at[2], below, at[3], below, at[4], below, at[5], above]
+    # How long the first one takes nobody knows: the process is being started.
+    return (idle + _TALK_SECONDS for idle in itertools.chain([above], itertools.cycle(sweep)))
 
 
 def _multiples(setting: Setting) -> Iterator[float]:
@@ -135,32 +139,37 @@ class Seen:
     """Connections that carried their first record in each burst."""
     closed_by_server: int
     """Idle connections that the server closed."""
-    heartbeats: int
-    """And tests, in all."""
+    alive: int
+    """Connections in the end."""
+    full: int
+    """Connections that the server ended because they had carried as many requests as it takes."""
+    tests: int
+    """In all, of connections that were still there."""
     known_limit: float
     """Seconds that livepost takes for the idle limit."""
 
 
 def least_handshakes(plan: BurstPlan, seen: Seen) -> int:
-    """The fewest with which this plan can be carried out, given that pauses near the limit went as they did."""
+    """The fewest with which the plan can be carried out, given that pauses near the limit went as they did."""
     setting, connections = plan.setting, plan.connections
-    carried = [0] * connections
+    carried: list[float] = [0] * connections
     """Requests on each connection; 0: it is to be made."""
+    if plan.mode is Mode.BEATING:
+        # Those that were still there in the end replaced the others, or were the first.
+        return seen.full + min(seen.alive, connections)
     made = certain = uncertain = 0
-    idle_requests = _idle_requests(plan, seen)
+    tests = _tests(plan, seen)
     for number in range(1 + len(plan.pauses)):
         if number:
             fate = setting.fate(plan.pauses[number - 1])
-            if plan.mode is Mode.BEATING:
-                fate = Fate.KEPT
-            elif plan.mode is Mode.PLAIN and _is_retired(plan.pauses[number - 1], seen):
+            if plan.mode is Mode.PLAIN and _is_retired(plan.pauses[number - 1], seen):
                 fate = Fate.CLOSED
             alive = connections - carried.count(0)
             if fate is Fate.CLOSED:
                 certain += alive
                 carried = [0] * connections
             else:
-                carried = [_one_more(count, idle_requests[number - 1], setting.cap) for count in carried]
+                carried = [_one_more(count, tests[number - 1], setting.cap) for count in carried]
                 gone = carried.count(0)
                 if fate is Fate.UNCERTAIN and (new := seen.new_in_burst[number] - gone) > 0:
                     uncertain += new
@@ -185,14 +194,11 @@ def _one_more(carried: float, requests: float, cap: int | None, *, makes: bool =
     return 0 if cap is not None and round(carried + requests, 6) >= cap else carried + requests
 
 
-def _idle_requests(plan: BurstPlan, seen: Seen) -> list[float]:
-    """Heartbeats or tests of each connection, in each pause: those that were made, by the length of the pause."""
-    if plan.mode is Mode.BEATING:
-        weights = list(plan.pauses)
-    else:
-        weights = [
-            float(_is_retired(pause, seen) and plan.setting.fate(pause) is not Fate.CLOSED)
-            for pause in plan.pauses
-        ]
-    each = seen.heartbeats / plan.connections / (sum(weights) or 1.0)
-    return [each * weight for weight in weights]
+def _tests(plan: BurstPlan, seen: Seen) -> list[float]:
+    """How often each connection was tested, in each pause."""
+    tested = [
+        float(_is_retired(pause, seen) and plan.setting.fate(pause) is not Fate.CLOSED)
+        for pause in plan.pauses
+    ]
+    each = seen.tests / plan.connections / (sum(tested) or 1.0)
+    return [each * share for share in tested]

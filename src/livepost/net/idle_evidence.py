@@ -1,7 +1,9 @@
 """After how long a server closes an idle connection, as far as what was seen tells.
 
-A close tells the limit: the idle time at the server's FIN, rounded down to 0.1 s, the shortest of the last
-few.  A life tells what the limit is not: a connection was idle for longer and answered, or was not closed.
+A close tells the limit: the idle time at the server's FIN, the shortest of the last few.  It is rounded down
+to whole seconds, in which servers are configured: gunicorn, which looks once a second, closes after 2 to 3 s
+where 2 are meant.  Below 1 s it is rounded down to tenths.  A life tells what the limit is not: a connection
+was idle for longer and answered, or was not closed.
 
 A server that restarts, or sheds connections, closes idle ones, too.  That is told apart in two ways:
 
@@ -10,8 +12,8 @@ A server that restarts, or sheds connections, closes idle ones, too.  That is to
 - A close is dismissed when later a connection lives clearly longer.  The more often it was seen, the more
   such lives it takes (the square), so that one of several servers with a shorter limit is not forgotten.
 
-Times of servers that look at their connections once a second vary by that much: "clearly" is more than a
-fifth, and more than that second where connections are closed together.
+"Clearly" is more than a fifth, and more than the second by which the times of servers vary that look at their
+connections once a second.
 """
 
 from __future__ import annotations
@@ -27,6 +29,8 @@ _TOGETHER_SECONDS = 1.0
 _SWEEP_SECONDS = 1.0
 _REMEMBERED_CLOSES = 8
 _STEPS_PER_SECOND = 10
+# What a FIN may have gained on the last answer on the way here.
+_EARLY_SECONDS = 0.02
 
 
 class _Close:
@@ -44,20 +48,25 @@ class IdleEvidence:
 
     __slots__ = (
         *("_broke_at", "_closed_at", "_closes", "_latest", "_longest_together"),
-        *("limit", "times_seen"),
+        *("shortest", "times_seen"),
     )
 
     def __init__(self) -> None:
-        self.limit: float | None = None
-        """Seconds, from the closes that stand; None if there are none."""
+        self.shortest: float | None = None
+        """Seconds after which the server closed a connection, by the closes that stand; None if none does."""
         self.times_seen = 0
-        """At how many moments `limit` was seen, about."""
+        """At how many moments it was seen, about."""
         self._closes: deque[_Close] = deque(maxlen=_REMEMBERED_CLOSES)
         self._latest: _Close | None = None
         """That of the last moment; None if it turned out that idleness was not the cause."""
         self._closed_at = -math.inf
         self._longest_together = 0.0
         self._broke_at = -math.inf
+
+    @property
+    def limit(self) -> float | None:
+        """For which limit, in seconds, the server was probably configured; None if no close stands."""
+        return None if self.shortest is None else as_configured(self.shortest)
 
     def closed(self, idle_seconds: float, now: float) -> None:
         """The server has closed a connection that was idle for so long."""
@@ -98,7 +107,7 @@ class IdleEvidence:
             return
         self._longest_together = max(self._longest_together, idle_seconds)
         self._latest.idle_seconds = min(self._latest.idle_seconds, idle_seconds)
-        if is_clearly_longer(self._longest_together, self._latest.idle_seconds, _SWEEP_SECONDS):
+        if is_clearly_longer(self._longest_together, self._latest.idle_seconds):
             self._drop_latest()
 
     def _drop_latest(self) -> None:
@@ -114,19 +123,25 @@ class IdleEvidence:
     def _reckon(self) -> None:
         standing = [close.idle_seconds for close in self._closes if not self._is_dismissed(close)]
         if not standing:
-            self.limit = None
+            self.shortest = None
             self.times_seen = 0
             return
-        shortest = min(standing)
-        self.limit = math.floor(shortest * _STEPS_PER_SECOND) / _STEPS_PER_SECOND
-        self.times_seen = _count_like(shortest, self._closes)
+        self.shortest = min(standing)
+        self.times_seen = _count_like(self.shortest, self._closes)
 
     def _is_dismissed(self, close: _Close) -> bool:
         return close.longer_lives >= _count_like(close.idle_seconds, self._closes) ** 2
 
 
-def is_clearly_longer(longer: float, shorter: float, slack: float = _SLACK_SECONDS) -> bool:
+def as_configured(idle_seconds: float) -> float:
+    """The limit in seconds for which a server that closed a connection was probably configured, at most."""
+    whole = math.floor(idle_seconds + _EARLY_SECONDS)
+    return float(whole) if whole else math.floor(idle_seconds * _STEPS_PER_SECOND) / _STEPS_PER_SECOND
+
+
+def is_clearly_longer(longer: float, shorter: float) -> bool:
     """Whether two idle times, in seconds, cannot be due to the same limit."""
+    slack = min(_SWEEP_SECONDS, shorter) + _SLACK_SECONDS
     return longer > _CLEARLY_LONGER * shorter and longer > shorter + slack
 
 
