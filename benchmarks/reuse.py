@@ -166,7 +166,7 @@ async def converse(talks: Sequence[Talk]) -> list[str]:
 
 def proof(program: str, hosts: Sequence[Host], options: argparse.Namespace, directory: Path) -> list[Talk]:
     """A conversation in each mode with each server, which goes by what the probe measured."""
-    talks = []
+    talks: list[Talk] = []
     for host in hosts:
         for mode in Mode:
             if mode is Mode.BEATING and host.setting.limit < SHORTEST_BEATEN_LIMIT:
@@ -180,7 +180,7 @@ def proof(program: str, hosts: Sequence[Host], options: argparse.Namespace, dire
 
 def first_crossings(program: str, hosts: Sequence[Host], directory: Path) -> list[Talk]:
     """Three bursts each, of a livepost that knows nothing of the server; the last one meets the limit."""
-    talks = []
+    talks: list[Talk] = []
     for host in hosts:
         for mode in (Mode.TESTED, Mode.PLAIN):
             for offset in CROSSINGS:

@@ -150,7 +150,7 @@ class Seen:
 
 
 def least_handshakes(plan: BurstPlan, seen: Seen) -> int:
-    """The fewest with which the plan can be carried out, given that pauses near the limit went as they did."""
+    """The fewest that the plan can be carried out with, given that pauses near the limit went as they did."""
     setting, connections = plan.setting, plan.connections
     carried: list[float] = [0] * connections
     """Requests on each connection; 0: it is to be made."""
