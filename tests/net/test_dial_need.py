@@ -17,6 +17,8 @@ class One:
     spare: int = 0
     left: int = 2**31
     is_worn: bool = False
+    requests: int = 50
+    opened_at: float = 1000.0
 
 
 BUSY = One()

@@ -22,6 +22,8 @@ class One:
     capacity: int = 1
     spare: int = 0
     is_worn: bool = False
+    requests: int = 50
+    opened_at: float = 1000.0
 
 
 @dataclass
@@ -33,10 +35,15 @@ class Around:
 
 
 class Case:
-    """Eight connections were made, of a server that takes 100 requests on each; asks for 4 dials."""
+    """Eight connections were made half a second ago, and carry 100 requests each second.
+
+    The server takes 100 on each.  Four more are wanted.
+    """
 
     def __init__(self, time: ManualTime) -> None:
         self.time = time
+        self.opened_at = time.now
+        time.advance(0.5)
         self.over = 0
         self.deadlines = Deadlines(time, time.call_later)
         self.frugality = Frugality(cast(Surroundings, Around(time, self.deadlines)), self._note_over)
@@ -45,10 +52,15 @@ class Case:
         self.over += 1
 
     def allowed(
-        self, *left: int, need: Need = NEED, opened: int = 8, request_cap: int | None = 100, wanted: int = 4
+        self,
+        *left: int,
+        need: Need = NEED,
+        opened: int = 8,
+        request_cap: int | None = 100,
+        requests: int = 50,
     ) -> int:
-        connections = [One(number) for number in left]
-        return self.frugality.allowed(wanted, connections, need, opened=opened, request_cap=request_cap)
+        connections = [One(number, requests=requests, opened_at=self.opened_at) for number in left]
+        return self.frugality.allowed(4, connections, need, opened=opened, request_cap=request_cap)
 
 
 @pytest.fixture
@@ -101,6 +113,21 @@ def test_what_replaces_none_is_not_spared(case: Case) -> None:
 def test_of_those_that_carry_many_at_a_time_fewer_are_all(case: Case) -> None:
     assert case.allowed(60, need=replace(NEED, each=4), opened=1) == 4
     assert case.allowed(60, need=replace(NEED, each=4), opened=2) == 0
+
+
+def test_where_it_would_take_long_nothing_is_spared(case: Case) -> None:
+    """Two connections carry 400 in two seconds."""
+    two = (2**31, 2**31)
+    assert case.allowed(*two, need=replace(NEED, waiting=390)) == 0
+    assert case.allowed(*two, need=replace(NEED, waiting=390, to_come=11.0)) == 4
+    assert case.allowed(*two, need=replace(NEED, waiting=401)) == 4
+    # What a connection has carried of late says more than one that was just made.
+    assert case.allowed(*two, need=replace(NEED, waiting=390), requests=9) == 0
+    assert case.allowed(*two, need=replace(NEED, waiting=390), requests=40) == 4
+
+
+def test_where_the_pace_is_not_known_nothing_is_spared(case: Case) -> None:
+    assert case.allowed(30, 30, requests=9) == 4
 
 
 def test_it_is_put_up_with_for_two_seconds(case: Case) -> None:

@@ -13,6 +13,10 @@ _REPLACED_AT_ONCE = 8
 class Carrier(Protocol):
     """What is asked of a live connection (`net.connection.Connection`)."""
 
+    requests: int
+    """How many it has carried."""
+    opened_at: float
+
     @property
     def capacity(self) -> int:
         """How many exchanges it carries at a time; 0 if another is to take its place."""

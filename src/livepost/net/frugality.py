@@ -2,8 +2,9 @@
 
 A server that takes only so many requests on a connection has it replaced again and again, and when the work
 ends, the last replacements are on average half used.  As long as those that are live can carry all that is
-to come, one after the other, none of them is replaced.  That takes longer, with ever fewer connections: so
-it is put up with for two seconds, and then they are replaced as before.
+to come, one after the other, none of them is replaced.  With ever fewer connections that takes longer: where
+it would be more than two seconds, at the pace of before, it is not done, and after two seconds they are
+replaced all the same.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from livepost.net.surroundings import Surroundings
 
 PATIENCE_SECONDS = 2.0
 
+# A connection that has carried fewer does not show its pace.
+_TELLING_REQUESTS = 10
+
 
 class Frugality:
     """Allows fewer dials than are wanted; `on_over()` is called when that has gone on for long enough."""
@@ -27,6 +31,8 @@ class Frugality:
         self._patience = Alarm(self._lose_patience)
         self._is_over = False
         self._opened_before = 0
+        self._pace = 0.0
+        """Requests per second on a connection."""
 
     def begin_anew(self, opened: int) -> None:
         """There is no connection any more, of `opened` in all: what is dialled next replaces none."""
@@ -49,11 +55,19 @@ class Frugality:
         if wanted <= 0 or request_cap is None or not is_full or self._is_over:
             return wanted
         needed = dials_needed(connections, need, request_cap)
-        if needed >= wanted:
+        if needed >= wanted or self._seconds(connections, need, needed) > PATIENCE_SECONDS:
             return wanted
         if self._patience.deadline == NEVER:
             self._shared.deadlines.set(self._patience, self._shared.clock() + PATIENCE_SECONDS)
         return needed
+
+    def _seconds(self, connections: Collection[Carrier], need: Need, more: int) -> float:
+        """How long what is to come will take, with so many more connections."""
+        oldest = next(iter(connections), None)
+        if oldest is not None and oldest.requests >= _TELLING_REQUESTS:
+            self._pace = oldest.requests / max(self._shared.clock() - oldest.opened_at, 0.001)
+        carriers = sum(connection.left > 0 for connection in connections) + need.dialing + more
+        return (need.waiting + need.to_come) / max(carriers * self._pace, 1e-9)
 
     def _lose_patience(self, now: float) -> None:
         self._is_over = True
