@@ -128,7 +128,7 @@ def missed(rows: Sequence[Figures], cycles_wanted: int) -> list[str]:
     told += [
         f"{row.server}, {row.mode}: {row.excess:.1%} more handshakes than the least"
         for row in rows
-        if row.excess > ALLOWED_EXCESS
+        if round(row.excess, 9) > ALLOWED_EXCESS
     ]
     return told
 
