@@ -62,6 +62,12 @@ LoadModule proxy_module {modules}/mod_proxy.so
 LoadModule proxy_http_module {modules}/mod_proxy_http.so
 User #65534
 Group #65534
+# Where threads are scarce it closes idle connections before their time, and so it does when it ends a child.
+ServerLimit 4
+StartServers 4
+ThreadsPerChild 64
+MaxRequestWorkers 256
+MaxSpareThreads 256
 KeepAlive On
 KeepAliveTimeout {limit}
 {cap}

@@ -35,6 +35,16 @@ def test_a_close_tells_the_limit_in_whole_seconds_or_in_tenths_of_the_first(
     assert after(("closed", idle, 10.0)).limit == limit
 
 
+def test_an_answer_that_was_read_late_does_not_cost_a_whole_second() -> None:
+    evidence = after(("closed", 1.95, 0.0))
+    assert evidence.limit == 1.0
+    evidence.closed(2.003, 100.0)
+    assert (evidence.shortest, evidence.limit) == (1.95, 2.0)
+    # But the shortest tells of a server that looks once a second.
+    assert after(("closed", 2.95, 0.0), ("closed", 2.97, 100.0), ("closed", 2.4, 200.0)).limit == 2.0
+    assert after(("closed", 1.95, 0.0), ("closed", 2.4, 100.0)).limit == 1.0
+
+
 def test_the_shortest_of_the_recent_closes_counts() -> None:
     evidence = after(*(("closed", idle, 100.0 * n) for n, idle in enumerate((5.3, 5.1, 5.6, 5.2))))
     assert (evidence.shortest, evidence.limit) == (5.1, 5.0)

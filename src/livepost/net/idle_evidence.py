@@ -31,6 +31,7 @@ _REMEMBERED_CLOSES = 8
 _STEPS_PER_SECOND = 10
 # What a FIN may have gained on the last answer on the way here.
 _EARLY_SECONDS = 0.02
+_LATE_SECONDS = 0.1
 
 
 class _Close:
@@ -48,12 +49,14 @@ class IdleEvidence:
 
     __slots__ = (
         *("_broke_at", "_closed_at", "_closes", "_latest", "_longest_together"),
-        *("shortest", "times_seen"),
+        *("limit", "shortest", "times_seen"),
     )
 
     def __init__(self) -> None:
         self.shortest: float | None = None
         """Seconds after which the server closed a connection, by the closes that stand; None if none does."""
+        self.limit: float | None = None
+        """For which limit, in seconds, the server was probably configured; None if no close stands."""
         self.times_seen = 0
         """At how many moments it was seen, about."""
         self._closes: deque[_Close] = deque(maxlen=_REMEMBERED_CLOSES)
@@ -62,11 +65,6 @@ class IdleEvidence:
         self._closed_at = -math.inf
         self._longest_together = 0.0
         self._broke_at = -math.inf
-
-    @property
-    def limit(self) -> float | None:
-        """For which limit, in seconds, the server was probably configured; None if no close stands."""
-        return None if self.shortest is None else as_configured(self.shortest)
 
     def closed(self, idle_seconds: float, now: float) -> None:
         """The server has closed a connection that was idle for so long."""
@@ -123,10 +121,11 @@ class IdleEvidence:
     def _reckon(self) -> None:
         standing = [close.idle_seconds for close in self._closes if not self._is_dismissed(close)]
         if not standing:
-            self.shortest = None
+            self.shortest = self.limit = None
             self.times_seen = 0
             return
         self.shortest = min(standing)
+        self.limit = _configured(standing)
         self.times_seen = _count_like(self.shortest, self._closes)
 
     def _is_dismissed(self, close: _Close) -> bool:
@@ -137,6 +136,14 @@ def as_configured(idle_seconds: float) -> float:
     """The limit in seconds for which a server that closed a connection was probably configured, at most."""
     whole = math.floor(idle_seconds + _EARLY_SECONDS)
     return float(whole) if whole else math.floor(idle_seconds * _STEPS_PER_SECOND) / _STEPS_PER_SECOND
+
+
+def _configured(standing: list[float]) -> float:
+    """The same from several: a busy machine may have read one answer late, but hardly two of them."""
+    shortest = min(standing)
+    whole = math.ceil(shortest)
+    near = sum(abs(idle_seconds - whole) <= _LATE_SECONDS for idle_seconds in standing)
+    return float(whole) if near > 1 and whole - shortest <= _LATE_SECONDS else as_configured(shortest)
 
 
 def is_clearly_longer(longer: float, shorter: float) -> bool:
