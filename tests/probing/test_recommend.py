@@ -106,6 +106,7 @@ def test_http_2_that_does_not_work_is_avoided() -> None:
         (None, None, None),
         (idle(None), None, None),
         (idle(75.0), None, 75.0),
+        (idle(2.9), None, 2.0),
         (idle(75.0), KeepAliveHint(60.0, None), 60.0),
         (idle(5.0), KeepAliveHint(60.0, None), 5.0),
         (None, KeepAliveHint(5.0, None), 5.0),
