@@ -49,7 +49,7 @@ def contact(**changes: Any) -> Contact:
 
 
 def idle(limit: float | None, survived: float | None = None, dropped: float | None = None) -> IdleLimit:
-    return IdleLimit(limit, survived, dropped, (IdleConnection(limit or 1.0, Ending.FIN),))
+    return IdleLimit(limit, survived, dropped, (IdleConnection(1.0 if limit is None else limit, Ending.FIN),))
 
 
 def test_where_nothing_is_known_nothing_is_recommended() -> None:

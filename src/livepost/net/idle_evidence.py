@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 _CLEARLY_LONGER = 1.2
 _SLACK_SECONDS = 0.2
@@ -125,25 +125,26 @@ class IdleEvidence:
             self.times_seen = 0
             return
         self.shortest = min(standing)
-        self.limit = _configured(standing)
+        self.limit = as_configured(standing)
         self.times_seen = _count_like(self.shortest, self._closes)
 
     def _is_dismissed(self, close: _Close) -> bool:
         return close.longer_lives >= _count_like(close.idle_seconds, self._closes) ** 2
 
 
-def as_configured(idle_seconds: float) -> float:
-    """The limit in seconds for which a server that closed a connection was probably configured, at most."""
-    whole = math.floor(idle_seconds + _EARLY_SECONDS)
-    return float(whole) if whole else math.floor(idle_seconds * _STEPS_PER_SECOND) / _STEPS_PER_SECOND
+def as_configured(idle_seconds: Sequence[float]) -> float:
+    """The limit in seconds for which a server that closed connections at these idle times was configured.
 
-
-def _configured(standing: list[float]) -> float:
-    """The same from several: a busy machine may have read one answer late, but hardly two of them."""
-    shortest = min(standing)
-    whole = math.ceil(shortest)
-    near = sum(abs(idle_seconds - whole) <= _LATE_SECONDS for idle_seconds in standing)
-    return float(whole) if near > 1 and whole - shortest <= _LATE_SECONDS else as_configured(shortest)
+    That is the shortest of them, rounded down.  A busy machine may have read the answer before it late, but
+    hardly those before two closes: so two that are near to a second tell that second.
+    """
+    shortest = min(idle_seconds)
+    whole = math.floor(shortest + _EARLY_SECONDS)
+    next_whole = math.ceil(shortest)
+    near = sum(abs(one - next_whole) <= _LATE_SECONDS for one in idle_seconds)
+    if near > 1 and next_whole - shortest <= _LATE_SECONDS:
+        return float(next_whole)
+    return float(whole) if whole else math.floor(shortest * _STEPS_PER_SECOND) / _STEPS_PER_SECOND
 
 
 def is_clearly_longer(longer: float, shorter: float) -> bool:

@@ -38,7 +38,7 @@ class IdleLimit:
         self._remembered = remembered
         if remembered is not None:
             # A probe stores what it has measured.
-            self._remembered = dataclasses.replace(remembered, value=as_configured(remembered.value))
+            self._remembered = dataclasses.replace(remembered, value=as_configured([remembered.value]))
         self._outlived = outlived
         self._hint: Fact | None = None
         self._evidence = IdleEvidence()

@@ -38,7 +38,7 @@ def facts_of(findings: Findings, target: Target) -> OriginFacts | None:
     contact, idle, cap, hint = findings.contact, findings.idle, findings.cap, findings.keep_alive_hint
     if contact is None or findings.via_proxy is not None:
         return None
-    limits = () if idle is None else (idle.limit_seconds, idle.dropped_within_seconds)
+    limits = () if idle is None else (idle.configured_seconds, idle.dropped_within_seconds)
     request_cap = 1 if not contact.keeps_alive else None if cap is None else cap.cap
     return OriginFacts(
         origin=target.origin,

@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
+from livepost.net.idle_evidence import as_configured
+
 
 @dataclass(frozen=True, slots=True)
 class AddressFound:
@@ -112,6 +114,10 @@ class Ending(enum.Enum):
     """Nothing had happened when the probe was stopped."""
 
 
+CLOSED = (Ending.FIN, Ending.ANNOUNCED, Ending.RESET)
+"""By the server."""
+
+
 @dataclass(frozen=True, slots=True)
 class IdleConnection:
     """One connection that was left idle after a request."""
@@ -132,6 +138,12 @@ class IdleLimit:
     dropped_within_seconds: float | None
     """The shortest pause behind which a request came to nothing although no end had been seen."""
     connections: tuple[IdleConnection, ...]
+
+    @property
+    def configured_seconds(self) -> float | None:
+        """The limit that the server's closes show, as deliveries take it: in whole seconds."""
+        closed = [one.seconds for one in self.connections if one.ending in CLOSED]
+        return None if self.limit_seconds is None else as_configured(closed or [self.limit_seconds])
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,6 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from livepost.net.idle_evidence import as_configured
 from livepost.probing.findings import Findings
 from livepost.report.wording import counted, decimal, duration
 
@@ -59,8 +58,7 @@ def idle_limit_seconds(findings: Findings) -> float | None:
     idle, hint = findings.idle, findings.keep_alive_hint
     known: list[float | None] = [None if hint is None else hint.timeout_seconds]
     if idle is not None:
-        # As a delivery takes it: a server that looks once a second was measured by up to a second too long.
-        known.append(None if idle.limit_seconds is None else as_configured(idle.limit_seconds))
+        known.append(idle.configured_seconds)
         if idle.dropped_within_seconds is not None:
             known.append(idle.survived_seconds or idle.dropped_within_seconds)
     return min((seconds for seconds in known if seconds is not None), default=None)
