@@ -15,6 +15,9 @@ in every burst: one for each, and again after every pause that is longer than th
 fewest), or not shorter (the most).  A pause counts from the moment in which the client is given the
 records, so its connections are idle a little less.  Node.js waits a second longer than it says.
 
+livepost takes part twice.  Without --keepalive-path it replaces a connection before the server may close it,
+which costs handshakes; with it, it asks whether the connection is still there.
+
 All servers run at a time, and all clients, each with a path of its own, in turns so that their bursts do
 not meet; that takes about a minute with --quick and four without.  What is not installed is named and
 left out: nginx, Apache, Node, uvicorn, gunicorn, hypercorn; Go, aiohttp, requests, pycurl.  Nothing is
@@ -51,6 +54,7 @@ OFFSETS = (-0.5, -0.1, -0.05, -0.02, -0.01, -0.005, 0.0, 0.005, 0.01, 0.02, 0.05
 FIRST_OFFSET = 1.5
 LONGER_FOR_CERTAIN_SECONDS = 0.2
 ARRIVES_WITHIN_SECONDS = 60.0
+LABELS = {"go": "Go net/http", "livepost-asking": "livepost, --keepalive-path"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,16 +130,22 @@ def figures(sent: int, delivered: int, opened: int, counts: Counts) -> Figures:
 
 def all_clients() -> list[Client]:
     """Every client there is, in the order in which they are shown."""
-    livepost, go = peers.Livepost(), peers.Go(default_transport=False)
+    livepost, asking, go = peers.Livepost(), peers.LivepostAsking(), peers.Go(default_transport=False)
 
-    def send(url: str, connections: int) -> list[str]:
-        options = ["--connections", str(connections), "--json", "--progress", "none", "--no-run"]
-        return [livepost.program, "send", "-", "--to", url, *options]
+    def sending(peer: peers.Livepost, *asked: str) -> Client:
+        options = ["--json", "--progress", "none", "--no-run", *asked]
+        return Client(
+            peer,
+            lambda url, connections: [
+                *(peer.program, "send", "-", "--to", url, "--connections", str(connections), *options)
+            ],
+        )
 
     def loop(url: str, connections: int) -> list[str]:
         return [str(go.program), "-file", "/dev/stdin", "-to", url, "-workers", str(connections)]
 
-    return [Client(livepost, send), Client(go, loop), *map(_script, ("aiohttp", "requests", "pycurl"))]
+    ours = [sending(livepost), sending(asking, "--keepalive-path", "/counts")]
+    return [*ours, Client(go, loop), *map(_script, ("aiohttp", "requests", "pycurl"))]
 
 
 def _script(module: str) -> Client:
@@ -167,7 +177,9 @@ class Talk(Conversation):
         except UnreadableResultError as error:
             self.problem = f"{error}; exit code {self.exit_code}: {self.stderr[-200:]}"
             return
-        opened = json.loads(self.stdout)["connections"]["opened"] if self.client.key == "livepost" else 0
+        opened = 0
+        if isinstance(self.client.peer, peers.Livepost):
+            opened = json.loads(self.stdout)["connections"]["opened"]
         counts = (await asyncio.to_thread(self.server.counts)).get(self.path, Counts())
         self.figures = figures(self._plan.sent, result.delivered, opened, counts)
 
@@ -301,7 +313,7 @@ async def benchmark(options: argparse.Namespace, directory: Path) -> int:
                 missing[client.key] = str(error)
                 continue
             clients.append(client)
-            labels[client.key] = {"go": "Go net/http"}.get(client.key, version)
+            labels[client.key] = LABELS.get(client.key, version)
     with contextlib.ExitStack() as stack:
         servers, versions = [], {}
         for server in idle_servers.all_servers():
