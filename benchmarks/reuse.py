@@ -73,6 +73,8 @@ SHORT_CAPS = {"nginx": 50, "apache": 20, "node": 50, "hypercorn": 40}
 LONGEST_QUICK_LIMIT = 5
 MOST_CONNECTIONS = 64
 ARRIVES_WITHIN_SECONDS = 60.0
+# Each begins with a thousand requests.
+PROBES_APART_SECONDS = 1.5
 CROSSING_CONNECTIONS = 8
 SHORT_PAUSE_SECONDS = 0.4
 CROSSINGS = tuple(step / 1000 for step in (-16, -8, -4, -2, 0, 2, 4, 8))
@@ -127,8 +129,11 @@ class Talk(Conversation):
         self.figures = figures(self.host, self.plan, summary, [json.loads(line) for line in lines], counts)
 
 
-async def probe(program: str, server: IdleServer, setting: Setting, memory: Path) -> float:
+async def probe(
+    program: str, server: IdleServer, setting: Setting, memory: Path, later_seconds: float
+) -> float:
     """Measure the server, and give its idle limit in seconds, as livepost takes it."""
+    await asyncio.sleep(later_seconds)
     wait = setting.limit + setting.later[1] + 3
     process = await asyncio.create_subprocess_exec(
         *(program, "probe", f"{server.url}/counts", "-X", "GET", "--max-wait", f"{wait:g}s", "--json"),
@@ -235,7 +240,10 @@ async def start(
             missing[key] = str(error)
     _progress(f"measuring them, which takes {max((one[2].limit for one in made), default=0)} s")
     limits = await asyncio.gather(
-        *(probe(program, server, setting, memory) for server, _, setting, memory in made)
+        *(
+            probe(program, server, setting, memory, number * PROBES_APART_SECONDS)
+            for number, (server, _, setting, memory) in enumerate(made)
+        )
     )
     return [Host(*one, limit) for one, limit in zip(made, limits, strict=True)], missing
 

@@ -66,7 +66,12 @@ def test_nothing_is_learned_of_the_origin_without_contact_or_through_a_proxy(
 
 def test_an_idle_limit_is_remembered_in_whole_seconds() -> None:
     """Of a server that looks once a second, or whose answer was read late."""
-    for seconds, limit in (((2.9, 2.6, 2.3), 2.0), ((1.97, 2.001, 2.002), 2.0), ((1.97,), 1.0)):
+    for seconds, limit in (
+        ((2.9, 2.6, 2.3), 2.0),
+        ((1.97, 2.001, 2.002), 2.0),
+        ((1.95, 2.3, 2.6), 2.0),
+        ((1.97,), 1.0),
+    ):
         seen = tuple(IdleConnection(one, Ending.FIN) for one in seconds)
         idle = IdleLimit(min(seconds), None, None, (*seen, IdleConnection(0.5, Ending.REUSED)))
         facts = facts_of(dataclasses.replace(FOUND, idle=idle), TARGET)

@@ -132,17 +132,17 @@ class IdleEvidence:
         return close.longer_lives >= _count_like(close.idle_seconds, self._closes) ** 2
 
 
-def as_configured(idle_seconds: Sequence[float]) -> float:
+def as_configured(idle_seconds: Sequence[float], *, enough: int = 2) -> float:
     """The limit in seconds for which a server that closed connections at these idle times was configured.
 
-    That is the shortest of them, rounded down.  A busy machine may have read the answer before it late, but
-    hardly those before two closes: so two that are near to a second tell that second.
+    That is the shortest of them, rounded down.  But a busy machine may have read the answer before it late:
+    so it is the next second if at least `enough` of them are near that.
     """
     shortest = min(idle_seconds)
     whole = math.floor(shortest + _EARLY_SECONDS)
     next_whole = math.ceil(shortest)
     near = sum(abs(one - next_whole) <= _LATE_SECONDS for one in idle_seconds)
-    if near > 1 and next_whole - shortest <= _LATE_SECONDS:
+    if near >= enough and next_whole - shortest <= _LATE_SECONDS:
         return float(next_whole)
     return float(whole) if whole else math.floor(shortest * _STEPS_PER_SECOND) / _STEPS_PER_SECOND
 
