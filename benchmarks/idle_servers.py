@@ -1,4 +1,4 @@
-"""Servers as they are, but for one thing: how long they keep an idle connection.
+"""Servers as they are, but for how long they keep an idle connection, and how many requests they take on one.
 
 Each counts, by path, the connections that carried a POST, the POSTs, and how many of their bodies
 were different.  nginx and Apache pass requests on to `counting_api`, which sees the bodies; their own
@@ -41,6 +41,7 @@ http {{
     uwsgi_temp_path {folder}/uwsgi;
     scgi_temp_path {folder}/scgi;
     keepalive_timeout {limit};
+    {cap}
     server {{
         listen 127.0.0.1:{port};
         location / {{ proxy_pass http://127.0.0.1:{behind}; }}
@@ -61,8 +62,15 @@ LoadModule proxy_module {modules}/mod_proxy.so
 LoadModule proxy_http_module {modules}/mod_proxy_http.so
 User #65534
 Group #65534
+# Where threads are scarce it closes idle connections before their time, and so it does when it ends a child.
+ServerLimit 4
+StartServers 4
+ThreadsPerChild 64
+MaxRequestWorkers 256
+MaxSpareThreads 256
 KeepAlive On
 KeepAliveTimeout {limit}
+{cap}
 LogFormat "%m %U %k" counts
 CustomLog {folder}/counts counts
 ProxyPass / http://127.0.0.1:{behind}/ disablereuse=on
@@ -80,16 +88,18 @@ const server = require("node:http").createServer((request, response) => {
             response.end(JSON.stringify(Object.fromEntries(counts)));
             return;
         }
-        if (!paths.has(request.url))
-            paths.set(request.url, {sockets: new Set(), requests: 0, bodies: new Set()});
-        const one = paths.get(request.url);
+        const url = new URL(request.url, "http://localhost");
+        if (!paths.has(url.pathname))
+            paths.set(url.pathname, {sockets: new Set(), requests: 0, bodies: new Set()});
+        const one = paths.get(url.pathname);
         one.sockets.add(request.socket);
         one.requests += 1;
         one.bodies.add(body);
-        response.writeHead(201).end('{"ok": true}');
+        setTimeout(() => response.writeHead(201).end('{"ok": true}'), Number(url.searchParams.get("wait")));
     });
 });
 server.keepAliveTimeout = 1000 * Number(process.argv[2]);
+server.maxRequestsPerSocket = Number(process.argv[3]);
 server.listen(Number(process.argv[1]), "127.0.0.1");
 """
 
@@ -110,19 +120,37 @@ class Counts:
 
 
 class IdleServer:
-    """A server that keeps an idle connection for `limit` seconds; `running` while a block runs."""
+    """A server that keeps an idle connection for `limit` seconds; `running` while a block runs.
+
+    A POST to `/path?wait=50` is answered after 50 ms, and counted as one to `/path`.
+    """
 
     key: str
-    label: str
+    default_limit: int
+    """Seconds, where nothing is said."""
+    default_cap: int | None = None
+    """Requests on a connection, where nothing is said; None: as many as may come."""
+    takes_cap = False
+    """It can be told a cap."""
+    beyond_cap = 0
+    """How many more it takes than it is told."""
+    later: tuple[float, float] = (0.0, 0.1)
+    """It closes so many seconds later than it is told, at the earliest and at the latest."""
+
+    def cap(self, told: int | None) -> int | None:
+        """How many requests a connection carries where it is told so many, or nothing; None: any number."""
+        named = self.default_cap if told is None else told
+        return None if named is None else named + self.beyond_cap
 
     def prepare(self) -> str:
         """Its name and version, or ServerMissingError."""
         raise NotImplementedError
 
     @contextlib.contextmanager
-    def running(self, folder: Path, limit: int) -> Iterator[None]:
+    def running(self, folder: Path, limit: int, cap: int | None = None) -> Iterator[None]:
         """Run it; what it started is ended with the block.
 
+        `cap` is how many requests it is told to take on a connection; None: as many as by default.
         Raises ServerMissingError if it does not start, or does not answer.
         """
         folder.mkdir()
@@ -130,7 +158,7 @@ class IdleServer:
         self._port, behind = _free_ports(2)
         self.url = f"http://127.0.0.1:{self._port}"
         with contextlib.ExitStack() as stack:
-            for command, port in self.commands(folder, limit, self._port, behind):
+            for command, port in self.commands(folder, limit, cap, self._port, behind):
                 stack.enter_context(_process(command, folder, port))
             try:
                 self.counts()
@@ -138,7 +166,9 @@ class IdleServer:
                 raise ServerMissingError(f"started, but does not answer as it should: {error}") from error
             yield
 
-    def commands(self, folder: Path, limit: int, port: int, behind: int) -> list[tuple[list[str], int]]:
+    def commands(
+        self, folder: Path, limit: int, cap: int | None, port: int, behind: int
+    ) -> list[tuple[list[str], int]]:
         """What to start, in this order, and the port on which each listens."""
         raise NotImplementedError
 
@@ -164,15 +194,20 @@ class _Front(IdleServer):
 class Nginx(_Front):
     key = "nginx"
     first = "1"
+    default_limit, default_cap, takes_cap = 75, 1000, True
 
     def prepare(self) -> str:
         self._program = _find("nginx", "apt-get install nginx-light")
         shown = subprocess.run([self._program, "-v"], capture_output=True, text=True)
         return shown.stderr.strip().rpartition(" ")[2]
 
-    def commands(self, folder: Path, limit: int, port: int, behind: int) -> list[tuple[list[str], int]]:
+    def commands(
+        self, folder: Path, limit: int, cap: int | None, port: int, behind: int
+    ) -> list[tuple[list[str], int]]:
         configuration = folder / "nginx.conf"
-        configuration.write_text(_NGINX.format(folder=folder, limit=limit, port=port, behind=behind))
+        keep = "" if cap is None else f"keepalive_requests {cap};"
+        text = _NGINX.format(folder=folder, limit=limit, cap=keep, port=port, behind=behind)
+        configuration.write_text(text)
         return [
             (_counting_api(behind), behind),
             ([self._program, "-p", str(folder), "-e", "stderr", "-c", str(configuration)], port),
@@ -182,17 +217,24 @@ class Nginx(_Front):
 class Apache(_Front):
     key = "apache"
     first = "0"
+    default_limit, default_cap, takes_cap = 5, 100, True
+    # It counts those that follow the first.
+    beyond_cap = 1
+    later = (0.0, 0.3)
 
     def prepare(self) -> str:
         self._program = _find("apache2", "apt-get install apache2")
         shown = subprocess.run([self._program, "-v"], capture_output=True, text=True)
         return shown.stdout.partition("version: ")[2].split()[0]
 
-    def commands(self, folder: Path, limit: int, port: int, behind: int) -> list[tuple[list[str], int]]:
+    def commands(
+        self, folder: Path, limit: int, cap: int | None, port: int, behind: int
+    ) -> list[tuple[list[str], int]]:
         configuration = folder / "apache.conf"
         modules = "/usr/lib/apache2/modules"
-        text = _APACHE.format(folder=folder, limit=limit, port=port, behind=behind, modules=modules)
-        configuration.write_text(text)
+        keep = "" if cap is None else f"MaxKeepAliveRequests {cap}"
+        names = {"folder": folder, "modules": modules, "port": port, "behind": behind}
+        configuration.write_text(_APACHE.format(limit=limit, cap=keep, **names))
         return [
             (_counting_api(behind), behind),
             ([self._program, "-f", str(configuration), "-D", "FOREGROUND"], port),
@@ -201,21 +243,37 @@ class Apache(_Front):
 
 class Node(IdleServer):
     key = "node"
+    takes_cap = True
+    later = (1.0, 1.2)
 
     def prepare(self) -> str:
         self._program = _find("node", "apt-get install nodejs")
+        asked = [self._program, "-p", 'require("node:http").createServer().keepAliveTimeout']
+        # 5 s until version 25, 65 s later.
+        self.default_limit = int(subprocess.run(asked, capture_output=True, text=True).stdout) // 1000
         shown = subprocess.run([self._program, "--version"], capture_output=True, text=True)
         return f"Node.js {shown.stdout.strip()}"
 
-    def commands(self, folder: Path, limit: int, port: int, behind: int) -> list[tuple[list[str], int]]:
-        return [([self._program, "-e", _NODE, str(port), str(limit)], port)]
+    def commands(
+        self, folder: Path, limit: int, cap: int | None, port: int, behind: int
+    ) -> list[tuple[list[str], int]]:
+        return [([self._program, "-e", _NODE, str(port), str(limit), str(cap or 0)], port)]
 
 
 class PythonServer(IdleServer):
     """A server for ASGI or WSGI applications, run by this interpreter."""
 
-    def __init__(self, key: str, *options: str) -> None:
+    def __init__(
+        self,
+        key: str,
+        *options: str,
+        default_limit: int = 5,
+        default_cap: int | None = None,
+        later: tuple[float, float] = (0.0, 0.1),
+    ) -> None:
         self.key = key
+        self.default_limit, self.default_cap, self.later = default_limit, default_cap, later
+        self.takes_cap = default_cap is not None
         self._options = options
 
     def prepare(self) -> str:
@@ -224,8 +282,12 @@ class PythonServer(IdleServer):
         except importlib.metadata.PackageNotFoundError:
             raise ServerMissingError(f"not installed (pip install {self.key})") from None
 
-    def commands(self, folder: Path, limit: int, port: int, behind: int) -> list[tuple[list[str], int]]:
-        options = [option.format(limit=limit, port=port) for option in self._options]
+    def commands(
+        self, folder: Path, limit: int, cap: int | None, port: int, behind: int
+    ) -> list[tuple[list[str], int]]:
+        options = [option.format(limit=limit, port=port, folder=folder) for option in self._options]
+        # Only hypercorn has a cap, and only in a file.
+        (folder / "settings.toml").write_text("" if cap is None else f"keep_alive_max_requests = {cap}\n")
         return [([sys.executable, "-m", self.key, *options], port)]
 
 
@@ -242,10 +304,15 @@ def all_servers() -> list[IdleServer]:
         PythonServer(
             *("gunicorn", "counting_api:application", "--bind", "127.0.0.1:{port}"),
             # Its default worker keeps no connection at all.
-            *("--keep-alive", "{limit}", "--worker-class", "gthread", "--threads", "8"),
+            *("--keep-alive", "{limit}", "--worker-class", "gthread", "--threads", "64"),
+            default_limit=2,
+            # It looks once a second.
+            later=(0.0, 1.2),
         ),
         PythonServer(
-            "hypercorn", "counting_api:app", "--bind", "127.0.0.1:{port}", "--keep-alive", "{limit}"
+            *("hypercorn", "counting_api:app", "--bind", "127.0.0.1:{port}", "--keep-alive", "{limit}"),
+            *("--config", "{folder}/settings.toml"),
+            default_cap=1000,
         ),
     ]
 

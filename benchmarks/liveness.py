@@ -15,6 +15,9 @@ in every burst: one for each, and again after every pause that is longer than th
 fewest), or not shorter (the most).  A pause counts from the moment in which the client is given the
 records, so its connections are idle a little less.  Node.js waits a second longer than it says.
 
+livepost takes part twice.  Without --keepalive-path it replaces a connection before the server may close it,
+which costs handshakes; with it, it asks whether the connection is still there.
+
 All servers run at a time, and all clients, each with a path of its own, in turns so that their bursts do
 not meet; that takes about a minute with --quick and four without.  What is not installed is named and
 left out: nginx, Apache, Node, uvicorn, gunicorn, hypercorn; Go, aiohttp, requests, pycurl.  Nothing is
@@ -31,7 +34,6 @@ import argparse
 import asyncio
 import contextlib
 import json
-import os
 import signal
 import sys
 import tempfile
@@ -41,8 +43,8 @@ from pathlib import Path
 
 import idle_servers
 import machine
-import measure
 import peers
+from conversation import Conversation
 from idle_servers import Counts, IdleServer, ServerMissingError
 from peers import HERE, Peer, PeerMissingError, UnreadableResultError
 
@@ -52,7 +54,7 @@ OFFSETS = (-0.5, -0.1, -0.05, -0.02, -0.01, -0.005, 0.0, 0.005, 0.01, 0.02, 0.05
 FIRST_OFFSET = 1.5
 LONGER_FOR_CERTAIN_SECONDS = 0.2
 ARRIVES_WITHIN_SECONDS = 60.0
-ENDS_WITHIN_SECONDS = 60.0
+LABELS = {"go": "Go net/http", "livepost-asking": "livepost, --keepalive-path"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,16 +130,22 @@ def figures(sent: int, delivered: int, opened: int, counts: Counts) -> Figures:
 
 def all_clients() -> list[Client]:
     """Every client there is, in the order in which they are shown."""
-    livepost, go = peers.Livepost(), peers.Go(default_transport=False)
+    livepost, asking, go = peers.Livepost(), peers.LivepostAsking(), peers.Go(default_transport=False)
 
-    def send(url: str, connections: int) -> list[str]:
-        options = ["--connections", str(connections), "--json", "--progress", "none", "--no-run"]
-        return [livepost.program, "send", "-", "--to", url, *options]
+    def sending(peer: peers.Livepost, *asked: str) -> Client:
+        options = ["--json", "--progress", "none", "--no-run", *asked]
+        return Client(
+            peer,
+            lambda url, connections: [
+                *(peer.program, "send", "-", "--to", url, "--connections", str(connections), *options)
+            ],
+        )
 
     def loop(url: str, connections: int) -> list[str]:
         return [str(go.program), "-file", "/dev/stdin", "-to", url, "-workers", str(connections)]
 
-    return [Client(livepost, send), Client(go, loop), *map(_script, ("aiohttp", "requests", "pycurl"))]
+    ours = [sending(livepost), sending(asking, "--keepalive-path", "/counts")]
+    return [*ours, Client(go, loop), *map(_script, ("aiohttp", "requests", "pycurl"))]
 
 
 def _script(module: str) -> Client:
@@ -148,93 +156,44 @@ def _script(module: str) -> Client:
     )
 
 
-class Conversation:
-    """One client with one server, from its first burst to its result."""
+class Talk(Conversation):
+    """One client with one server."""
 
     def __init__(self, client: Client, server: IdleServer, plan: Plan, folder: Path) -> None:
         self.client = client
         self.server = server
         self.path = f"/{client.key}"
         self.figures: Figures | None = None
-        self.problem = ""
         self._plan = plan
-        self._folder = folder
-        self._records = -1
-        self._process: asyncio.subprocess.Process | None = None
-
-    async def begin(self) -> None:
-        """Start the client and give it the first burst."""
-        # Not asyncio's own: what it makes may be a socket, which cannot be opened as /dev/stdin.
-        stdin, self._records = os.pipe()
-        environment = measure.usual_environment(os.environ) | {"XDG_CACHE_HOME": str(self._folder)}
-        try:
-            self._process = await asyncio.create_subprocess_exec(
-                *self.client.command(self.server.url + self.path, self._plan.connections),
-                stdin=stdin,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                env=environment,
-                cwd=self._folder,
-            )
-        finally:
-            os.close(stdin)
-        self._give(0)
+        super().__init__(client.command(server.url + self.path, plan.connections), plan, folder)
 
     async def go_on(self, turn_seconds: float) -> None:
-        """Give the other bursts, each after its pause, and keep what came of all.
-
-        `turn_seconds` later than others, so that not all send at a time.
-        """
-        assert self._process is not None
-        await asyncio.sleep(turn_seconds)
-        for number, pause in enumerate(self._plan.pauses, 1):
-            await asyncio.sleep(pause)
-            self._give(number)
-        self._end_input()
-        try:
-            async with asyncio.timeout(ENDS_WITHIN_SECONDS):
-                stdout, stderr = await self._process.communicate()
-        except TimeoutError:
-            self.problem = f"had not ended {ENDS_WITHIN_SECONDS:g} s after its last burst"
+        """Give it the other bursts, and keep what came of all."""
+        await super().go_on(turn_seconds)
+        if self.problem:
             return
         try:
-            result = self.client.peer.read(stdout.decode(errors="replace"))
+            result = self.client.peer.read(self.stdout)
         except UnreadableResultError as error:
-            said = stderr.decode(errors="replace").strip()[-200:]
-            self.problem = f"{error}; exit code {self._process.returncode}: {said}"
+            self.problem = f"{error}; exit code {self.exit_code}: {self.stderr[-200:]}"
             return
-        opened = json.loads(stdout)["connections"]["opened"] if self.client.key == "livepost" else 0
+        opened = 0
+        if isinstance(self.client.peer, peers.Livepost):
+            opened = json.loads(self.stdout)["connections"]["opened"]
         counts = (await asyncio.to_thread(self.server.counts)).get(self.path, Counts())
         self.figures = figures(self._plan.sent, result.delivered, opened, counts)
-
-    async def end(self) -> None:
-        """Leave nothing running, whatever happened."""
-        self._end_input()
-        if self._process is not None and self._process.returncode is None:
-            self._process.kill()
-            await self._process.wait()
-
-    def _give(self, number: int) -> None:
-        # What is wrong with a client that is gone shows in its result.
-        with contextlib.suppress(BrokenPipeError):
-            os.write(self._records, self._plan.burst(number))
-
-    def _end_input(self) -> None:
-        if self._records >= 0:
-            os.close(self._records)
-        self._records = -1
 
 
 async def measure_all(
     clients: Sequence[Client], servers: Sequence[IdleServer], plan: Plan, directory: Path
-) -> list[Conversation]:
+) -> list[Talk]:
     """Let every client talk with every server, all at a time."""
     talks = []
     for server in servers:
         for client in clients:
             folder = directory / f"{client.key}-to-{server.key}"
             folder.mkdir()
-            talks.append(Conversation(client, server, plan, folder))
+            talks.append(Talk(client, server, plan, folder))
     try:
         for talk in talks:
             await talk.begin()
@@ -354,7 +313,7 @@ async def benchmark(options: argparse.Namespace, directory: Path) -> int:
                 missing[client.key] = str(error)
                 continue
             clients.append(client)
-            labels[client.key] = {"go": "Go net/http"}.get(client.key, version)
+            labels[client.key] = LABELS.get(client.key, version)
     with contextlib.ExitStack() as stack:
         servers, versions = [], {}
         for server in idle_servers.all_servers():

@@ -114,6 +114,13 @@ class Livepost(Peer):
             raise UnreadableResultError(f"no summary in what it printed: {stdout[-200:]!r}") from error
 
 
+class LivepostAsking(Livepost):
+    """The same with --keepalive-path."""
+
+    key = "livepost-asking"
+    label = "livepost, --keepalive-path"
+
+
 class LivepostHttp1(Livepost):
     """The same over HTTP/1.1, to compare."""
 

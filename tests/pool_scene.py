@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import ssl
 from collections.abc import Callable
 from typing import cast
@@ -89,6 +90,7 @@ class Scene:
         self.work = FakeWork()
         self.observer = RecordingObserver()
         self.expects_more = True
+        self.to_come = math.inf
         knowledge = knowledge or Knowledge()
         self.liveness = knowledge.liveness
         self._is_closed = False
@@ -117,7 +119,7 @@ class Scene:
                 self.observer,
             ),
             cast(asyncio.AbstractEventLoop, ManualTimeLoop(loop, self._call_later)),
-            expects_more=lambda: self.expects_more,
+            to_come=lambda: self.to_come if self.expects_more else 0.0,
             redial_delay=self._redial_delay,
             on_unreachable=self.unreachable.append,
             on_crash=self.crashes.append,

@@ -47,6 +47,10 @@ Redirect 204 /
 _NODE_SCRIPT = """
 let connections = 0, requests = 0;
 const server = require("node:http").createServer((request, response) => {
+    if (request.method === "GET" && request.headers.connection !== "close") {
+        response.end("ok");
+        return;
+    }
     if (request.method === "GET") {
         // Without the connection that asks.
         connections -= 1;
@@ -120,23 +124,32 @@ def node(folder: Path, *, keepalive_milliseconds: int | None = None) -> Iterator
 
 
 @contextlib.contextmanager
-def uvicorn(folder: Path) -> Iterator[RealServer]:
-    """Run uvicorn, as it is when nothing is set, while the block runs."""
-    with _running_app(folder, "uvicorn", "--lifespan", "off", "--no-access-log") as server:
+def uvicorn(folder: Path, *options: str) -> Iterator[RealServer]:
+    """Run uvicorn, as it is when nothing else is set, while the block runs."""
+    with _running_app(folder, "uvicorn", "--lifespan", "off", "--no-access-log", *options) as server:
         yield server
 
 
 @contextlib.contextmanager
-def granian(folder: Path) -> Iterator[RealServer]:
-    """Run granian, as it is when nothing is set, while the block runs."""
-    with _running_app(folder, "granian", "--interface", "asginl") as server:
+def granian(folder: Path, *options: str) -> Iterator[RealServer]:
+    """Run granian, as it is when nothing else is set, while the block runs."""
+    with _running_app(folder, "granian", "--interface", "asginl", *options) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def hypercorn(folder: Path, *options: str) -> Iterator[RealServer]:
+    """Run hypercorn, as it is when nothing else is set, while the block runs."""
+    with _running_app(folder, "hypercorn", *options) as server:
         yield server
 
 
 @contextlib.contextmanager
 def _running_app(folder: Path, module: str, *options: str) -> Iterator[RealServer]:
     port = unused_port()
-    where = ("--host", "127.0.0.1", "--port", str(port))
+    where = ["--host", "127.0.0.1", "--port", str(port)]
+    if module == "hypercorn":
+        where = ["--bind", f"127.0.0.1:{port}"]
     command = [sys.executable, "-m", module, "counting_app:app", *where, *options]
     with _running(command, port, folder / "log") as server:
         yield server

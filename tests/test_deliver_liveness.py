@@ -16,10 +16,10 @@ import pytest
 from certificates import Authority
 from whole_runs import DIRECT, counts, numbers, options, run
 
-from livepost.config import LivenessOptions, RouteOptions, TlsOptions
+from livepost.config import InputOptions, LivenessOptions, RouteOptions, TlsOptions
 from livepost.deliver import Result, deliver
 from livepost.model import Record, Rejection
-from livepost.records.source import ObjectSource
+from livepost.records.source import FileSource, ObjectSource
 from livepost.rehearsal.limits import Hint, IdleEnding, ServerLimits
 from livepost.rehearsal.server import PracticeServer
 
@@ -287,3 +287,23 @@ def test_a_memory_that_cannot_be_kept_is_a_warning(monkeypatch: pytest.MonkeyPat
     result, _ = deliver_bursts(ServerLimits(idle_timeout=0.2), [0.4])
     (warning,) = result.warnings
     assert warning.startswith("what was learned of the server cannot be kept in ")
+
+
+def test_the_last_connections_are_not_replaced_although_the_end_of_the_input_is_not_read(
+    tmp_path: Path,
+) -> None:
+    """16 connections that wear at different times would leave about half of the last ones unused."""
+    file = tmp_path / "records.ndjson"
+    # So large that the last block is read when 2 000 are still to be sent at the most.
+    file.write_bytes(b"".join(b'{"id": %d, "text": "%s"}\n' % (n, b"x" * 100) for n in range(4_000)))
+    server = PracticeServer(limits=ServerLimits(max_requests=50))
+
+    async def main() -> None:
+        source = FileSource([str(file)], InputOptions())
+        source.check()
+        async with server:
+            result = await deliver(source, options(f"{server.url}/api", 16))
+        assert counts(result) == (4_000, 0, 0, 0)
+
+    run(main())
+    assert 80 <= server.stats.connections <= 84

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import math
 import os
 import time
 import uuid
@@ -221,7 +222,7 @@ class Delivery:
             options.limits,
             Surroundings(work, options.timeouts, self._deadlines, self._clock, poller, self._tally),
             self._loop,
-            expects_more=lambda: not self._feed.reached_end,
+            to_come=self._to_come,
             redial_delay=lambda error, failures: self._redial_delay(pool, error, failures),
             on_unreachable=self.fail,
             on_crash=self._went_wrong,
@@ -339,6 +340,15 @@ class Delivery:
         # By numbers, which also count what an earlier process has settled.
         unfinished = self._schedule.read + self._feed.waiting - self._tally.records_finished
         return min(1.0, self._source.bytes_read / total) * (1 - unfinished / last)
+
+    def _to_come(self) -> float:
+        """About how many records the feed is still to be given, going by the size of those before."""
+        if self._feed.reached_end:
+            return 0.0
+        total, read = self._source.bytes_total, self._source.bytes_read
+        if not total or not read:
+            return math.inf
+        return max(1.0, self._feed.last_number * (total - read) / read)
 
     @contextlib.contextmanager
     def _flushing(self) -> Iterator[None]:

@@ -113,7 +113,7 @@ def test_what_was_measured_is_kept_for_send_unless_the_user_does_not_want_it(
     out = capfd.readouterr().out
     assert " --no-memory" not in out
     assert " --idle-timeout " not in out
-    assert 0.1 < memory.load(Origin.of(target))[Subject.IDLE_LIMIT].value < 0.5
+    assert 0.1 <= memory.load(Origin.of(target))[Subject.IDLE_LIMIT].value < 0.5
 
 
 def test_what_was_given_and_is_needed_stands_in_the_command_but_no_secret(

@@ -25,18 +25,33 @@ def test_nothing_seen_tells_nothing() -> None:
     assert after(("lived", 100.0, 0.0)).limit is None
 
 
-@pytest.mark.parametrize(("idle", "limit"), [(5.0, 5.0), (5.07, 5.0), (75.19, 75.1), (0.04, 0.0)])
-def test_a_close_tells_the_limit_rounded_down_to_a_tenth(idle: float, limit: float) -> None:
+@pytest.mark.parametrize(
+    ("idle", "limit"),
+    [(5.0, 5.0), (5.99, 6.0), (5.97, 5.0), (75.19, 75.0), (2.9, 2.0), (0.97, 0.9), (0.99, 1.0), (0.04, 0.0)],
+)
+def test_a_close_tells_the_limit_in_whole_seconds_or_in_tenths_of_the_first(
+    idle: float, limit: float
+) -> None:
     assert after(("closed", idle, 10.0)).limit == limit
+
+
+def test_an_answer_that_was_read_late_does_not_cost_a_whole_second() -> None:
+    evidence = after(("closed", 1.95, 0.0))
+    assert evidence.limit == 1.0
+    evidence.closed(2.003, 100.0)
+    assert (evidence.shortest, evidence.limit) == (1.95, 2.0)
+    # But the shortest tells of a server that looks once a second.
+    assert after(("closed", 2.95, 0.0), ("closed", 2.97, 100.0), ("closed", 2.4, 200.0)).limit == 2.0
+    assert after(("closed", 1.95, 0.0), ("closed", 2.4, 100.0)).limit == 1.0
 
 
 def test_the_shortest_of_the_recent_closes_counts() -> None:
     evidence = after(*(("closed", idle, 100.0 * n) for n, idle in enumerate((5.3, 5.1, 5.6, 5.2))))
-    assert evidence.limit == 5.1
+    assert (evidence.shortest, evidence.limit) == (5.1, 5.0)
     assert evidence.times_seen == 4
     for n in range(8):
-        evidence.closed(5.4, 1000.0 + 100 * n)
-    assert evidence.limit == 5.4
+        evidence.closed(6.1, 1000.0 + 100 * n)
+    assert (evidence.shortest, evidence.limit) == (6.1, 6.0)
 
 
 def test_connections_that_became_idle_together_are_closed_together() -> None:
@@ -80,6 +95,7 @@ def test_a_close_is_dismissed_when_a_connection_lives_clearly_longer() -> None:
     evidence.lived(6.0)
     assert evidence.limit == 5.0
     evidence.lived(6.3)
+    assert evidence.shortest is None
     assert evidence.limit is None
     assert after(("closed", 3.0, 10.0), ("closed", 75.0, 200.0)).limit == 75.0
 
@@ -103,8 +119,21 @@ def test_one_of_several_servers_with_a_shorter_limit_is_not_forgotten() -> None:
     assert evidence.limit == 5.0
 
 
+@given(st.lists(st.floats(0.0, 1.0), min_size=1, max_size=40), st.integers(1, 30))
+def test_of_a_server_that_looks_once_a_second_the_limit_is_known_whatever_lives_longer(
+    moments: list[float], configured: int
+) -> None:
+    """Connections live until it looks, and those that are used before that have lived."""
+    evidence = after(("closed", configured + 0.5, 0.0))
+    for number, moment in enumerate(moments, 1):
+        evidence.closed(configured + 0.97 * moment, 100.0 * number)
+        for other in moments:
+            evidence.lived(configured + other)
+    assert evidence.limit == configured
+
+
 @given(
-    st.floats(0.5, 100.0),
+    st.integers(1, 100),
     st.lists(st.tuples(st.booleans(), st.floats(0.0, 1.0), st.floats(1.5, 1000.0)), min_size=1, max_size=40),
 )
 def test_a_server_that_keeps_to_its_limit_is_known_exactly(
@@ -123,7 +152,7 @@ def test_a_server_that_keeps_to_its_limit_is_known_exactly(
             evidence.lived(limit * jitter)
     if closes:
         assert evidence.limit is not None
-        assert limit - 0.1 <= evidence.limit + 1e-9 <= limit + 0.1 + 1e-6
+        assert evidence.limit == limit
     else:
         assert evidence.limit is None
 

@@ -70,6 +70,14 @@ def test_a_close_wins_over_what_is_remembered() -> None:
     assert kept(limit) == {"idle_limit": (5.0, "learned"), "idle_outlived": (5.05, "outlived")}
 
 
+def test_what_a_probe_has_measured_is_taken_in_whole_seconds() -> None:
+    limit = IdleLimit(Dates(), remembered(2.7))
+    assert known(limit) == (2.0, Source.REMEMBERED)
+    # It was measured of a server that looks once a second.
+    limit.lived(3.1)
+    assert known(limit) == (2.0, Source.REMEMBERED)
+
+
 def test_what_is_remembered_is_forgotten_when_a_connection_lives_clearly_longer() -> None:
     limit = IdleLimit(Dates(), remembered(5.0))
     limit.lived(6.0)

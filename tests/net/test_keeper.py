@@ -14,6 +14,7 @@ from livepost.events import CloseReason
 from livepost.model import Sent
 from livepost.net.dial import Dialed
 from livepost.net.fact import Fact, Source, Subject
+from livepost.net.frugality import PATIENCE_SECONDS
 from livepost.net.knowledge import KeepAlive, Knowledge
 from livepost.net.liveness import Liveness
 from livepost.wire.message import RequestHead
@@ -387,6 +388,32 @@ def test_a_cap_that_was_seen_twice_is_handed_over_before(make_scene: MakeScene) 
     # A dial takes three round trips: with the seventh that is sent.
     scene.answer(peer)
     assert scene.dialing == 1
+
+
+def test_in_the_end_a_worn_connection_is_not_replaced_if_the_others_can_carry_the_rest(
+    make_scene: MakeScene,
+) -> None:
+    facts = {Subject.REQUEST_CAP: Fact(20, Source.REMEMBERED, 0.0)}
+    scene = make_scene(liveness=Liveness(lambda: 0.0, facts), connections=2)
+    scene.expects_more = False
+    scene.post(*[b"%d" % number for number in range(30)])
+    first = scene.connect()
+    second = scene.connect()
+    for _ in range(19):
+        scene.time.advance(0.01)
+        scene.answer(first)
+    # The first has carried its twentieth, and the second could carry 19 more.
+    assert (scene.work.waiting, scene.dialing) == (9, 0)
+    first.read_request()
+    first.send(ANSWER_AND_CLOSE)
+    turn_until(scene.loop, lambda: scene.pool.alive == 1)
+    assert scene.dialing == 0
+    scene.time.advance(PATIENCE_SECONDS)
+    scene.turn()
+    assert scene.dialing == 1
+    for _ in range(10):
+        scene.answer(second)
+    assert (scene.work.waiting, len(scene.work.answers)) == (0, 30)
 
 
 class CrossingWork:

@@ -63,7 +63,17 @@ def test_an_unknown_server_is_trusted_for_four_seconds_less_the_margin() -> None
 def test_what_can_be_tested_is_not_retired() -> None:
     assert reuse(make(), 3.5, can_test=True) == Reuse(Decision.TEST, ReuseReason.NEAR_LIMIT)
     assert reuse(make(), 99.0, can_test=True) == Reuse(Decision.TEST, ReuseReason.PAST_LIMIT)
-    assert reuse(make(), 3.4, can_test=True).decision is Decision.REUSE
+
+
+def test_an_unknown_server_is_tested_where_some_would_have_closed() -> None:
+    """Gunicorn's default is 2 s."""
+    unknown = make()
+    assert reuse(unknown, 1.49, can_test=True) == Reuse(Decision.REUSE, ReuseReason.WITHIN_LIMIT)
+    assert reuse(unknown, 1.5, can_test=True) == Reuse(Decision.TEST, ReuseReason.UNKNOWN_LIMIT)
+    assert reuse(unknown, 3.4, can_test=True) == Reuse(Decision.TEST, ReuseReason.UNKNOWN_LIMIT)
+    assert reuse(unknown, 1.5, can_test=True, is_safe=True).decision is Decision.REUSE
+    unknown.idle_closed(4.0, 100.0)
+    assert reuse(unknown, 3.4, can_test=True) == Reuse(Decision.REUSE, ReuseReason.WITHIN_LIMIT)
 
 
 def test_a_request_that_is_safe_to_repeat_tests_the_connection_itself() -> None:

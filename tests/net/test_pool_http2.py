@@ -126,12 +126,12 @@ def test_after_a_short_pause_it_is_not_asked_whether_it_is_there(make_scene: Mak
     scene.post(b"1")
     server = scene.join(streams(5))
     server.answer()
-    scene.time.advance(scene.liveness.idle_limit.value - scene.liveness.margin - 0.001)
+    scene.time.advance(1.499)
     scene.post(b"2")
     assert [connection.state for connection in scene.pool._alive.values()] == [ConnectionState.BUSY]
     server.serve()
     server.answer()
-    scene.time.advance(scene.liveness.idle_limit.value - scene.liveness.margin)
+    scene.time.advance(1.5)
     scene.post(b"3")
     assert [connection.state for connection in scene.pool._alive.values()] == [ConnectionState.TESTING]
     server.serve()

@@ -8,7 +8,15 @@ from probing_peers import NOW
 
 from livepost.events import HttpVersion
 from livepost.probing.facts import OriginFacts, facts_of
-from livepost.probing.findings import Contact, Ending, Findings, IdleLimit, KeepAliveHint, RequestCap
+from livepost.probing.findings import (
+    Contact,
+    Ending,
+    Findings,
+    IdleConnection,
+    IdleLimit,
+    KeepAliveHint,
+    RequestCap,
+)
 from livepost.target import parse_target
 
 TARGET = parse_target("https://a.test/api")
@@ -68,3 +76,18 @@ def test_nothing_is_learned_of_the_origin_without_contact_or_through_a_proxy(
     changes: dict[str, str | None],
 ) -> None:
     assert facts_of(dataclasses.replace(FOUND, **changes), TARGET) is None  # type: ignore[arg-type]
+
+
+def test_an_idle_limit_is_remembered_in_whole_seconds() -> None:
+    """Of a server that looks once a second, or whose answer was read late."""
+    for seconds, limit in (
+        ((2.9, 2.6, 2.3), 2.0),
+        ((1.97, 2.001, 2.002), 2.0),
+        ((1.95, 2.3, 2.6), 2.0),
+        ((1.97,), 1.0),
+    ):
+        seen = tuple(IdleConnection(one, Ending.FIN) for one in seconds)
+        idle = IdleLimit(min(seconds), None, None, (*seen, IdleConnection(0.5, Ending.REUSED)))
+        facts = facts_of(dataclasses.replace(FOUND, idle=idle), TARGET)
+        assert facts is not None
+        assert facts.idle_limit_seconds == limit

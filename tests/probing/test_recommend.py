@@ -49,7 +49,7 @@ def contact(**changes: Any) -> Contact:
 
 
 def idle(limit: float | None, survived: float | None = None, dropped: float | None = None) -> IdleLimit:
-    return IdleLimit(limit, survived, dropped, (IdleConnection(limit or 1.0, Ending.FIN),))
+    return IdleLimit(limit, survived, dropped, (IdleConnection(1.0 if limit is None else limit, Ending.FIN),))
 
 
 def test_where_nothing_is_known_nothing_is_recommended() -> None:
@@ -106,6 +106,7 @@ def test_http_2_that_does_not_work_is_avoided() -> None:
         (None, None, None),
         (idle(None), None, None),
         (idle(75.0), None, 75.0),
+        (idle(2.9), None, 2.0),
         (idle(75.0), KeepAliveHint(60.0, None), 60.0),
         (idle(5.0), KeepAliveHint(60.0, None), 5.0),
         (None, KeepAliveHint(5.0, None), 5.0),
@@ -183,7 +184,7 @@ def test_a_path_that_answers_is_one_to_ask_after_pauses(status: int, path: str, 
         # A delivery closes connections after 90 s, before they would be asked.
         (90.0, 0.01, ["--idle-timeout 89.5s"]),
         (89.9, 0.01, ["--keepalive-path /health", "--keepalive-every auto"]),
-        (1.6, 0.01, ["--keepalive-path /health", "--keepalive-every auto"]),
+        (2.0, 0.01, ["--keepalive-path /health", "--keepalive-every auto"]),
         # From half of the limit, or a second, until the margin there is no time.
         (1.4, 0.01, ["--keepalive-path /health"]),
         (1.9, 2.0, ["--keepalive-path /health"]),

@@ -1,7 +1,9 @@
 """After how long a server closes an idle connection, as far as what was seen tells.
 
-A close tells the limit: the idle time at the server's FIN, rounded down to 0.1 s, the shortest of the last
-few.  A life tells what the limit is not: a connection was idle for longer and answered, or was not closed.
+A close tells the limit: the idle time at the server's FIN, the shortest of the last few.  It is rounded down
+to whole seconds, in which servers are configured: gunicorn, which looks once a second, closes after 2 to 3 s
+where 2 are meant.  Below 1 s it is rounded down to tenths.  A life tells what the limit is not: a connection
+was idle for longer and answered, or was not closed.
 
 A server that restarts, or sheds connections, closes idle ones, too.  That is told apart in two ways:
 
@@ -10,15 +12,15 @@ A server that restarts, or sheds connections, closes idle ones, too.  That is to
 - A close is dismissed when later a connection lives clearly longer.  The more often it was seen, the more
   such lives it takes (the square), so that one of several servers with a shorter limit is not forgotten.
 
-Times of servers that look at their connections once a second vary by that much: "clearly" is more than a
-fifth, and more than that second where connections are closed together.
+"Clearly" is more than a fifth, and more than the second by which the times of servers vary that look at their
+connections once a second.
 """
 
 from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 _CLEARLY_LONGER = 1.2
 _SLACK_SECONDS = 0.2
@@ -27,6 +29,9 @@ _TOGETHER_SECONDS = 1.0
 _SWEEP_SECONDS = 1.0
 _REMEMBERED_CLOSES = 8
 _STEPS_PER_SECOND = 10
+# What a FIN may have gained on the last answer on the way here.
+_EARLY_SECONDS = 0.02
+_LATE_SECONDS = 0.1
 
 
 class _Close:
@@ -44,14 +49,16 @@ class IdleEvidence:
 
     __slots__ = (
         *("_broke_at", "_closed_at", "_closes", "_latest", "_longest_together"),
-        *("limit", "times_seen"),
+        *("limit", "shortest", "times_seen"),
     )
 
     def __init__(self) -> None:
+        self.shortest: float | None = None
+        """Seconds after which the server closed a connection, by the closes that stand; None if none does."""
         self.limit: float | None = None
-        """Seconds, from the closes that stand; None if there are none."""
+        """For which limit, in seconds, the server was probably configured; None if no close stands."""
         self.times_seen = 0
-        """At how many moments `limit` was seen, about."""
+        """At how many moments it was seen, about."""
         self._closes: deque[_Close] = deque(maxlen=_REMEMBERED_CLOSES)
         self._latest: _Close | None = None
         """That of the last moment; None if it turned out that idleness was not the cause."""
@@ -98,7 +105,7 @@ class IdleEvidence:
             return
         self._longest_together = max(self._longest_together, idle_seconds)
         self._latest.idle_seconds = min(self._latest.idle_seconds, idle_seconds)
-        if is_clearly_longer(self._longest_together, self._latest.idle_seconds, _SWEEP_SECONDS):
+        if is_clearly_longer(self._longest_together, self._latest.idle_seconds):
             self._drop_latest()
 
     def _drop_latest(self) -> None:
@@ -114,19 +121,35 @@ class IdleEvidence:
     def _reckon(self) -> None:
         standing = [close.idle_seconds for close in self._closes if not self._is_dismissed(close)]
         if not standing:
-            self.limit = None
+            self.shortest = self.limit = None
             self.times_seen = 0
             return
-        shortest = min(standing)
-        self.limit = math.floor(shortest * _STEPS_PER_SECOND) / _STEPS_PER_SECOND
-        self.times_seen = _count_like(shortest, self._closes)
+        self.shortest = min(standing)
+        self.limit = as_configured(standing)
+        self.times_seen = _count_like(self.shortest, self._closes)
 
     def _is_dismissed(self, close: _Close) -> bool:
         return close.longer_lives >= _count_like(close.idle_seconds, self._closes) ** 2
 
 
-def is_clearly_longer(longer: float, shorter: float, slack: float = _SLACK_SECONDS) -> bool:
+def as_configured(idle_seconds: Sequence[float], *, enough: int = 2) -> float:
+    """The limit in seconds for which a server that closed connections at these idle times was configured.
+
+    That is the shortest of them, rounded down.  But a busy machine may have read the answer before it late:
+    so it is the next second if at least `enough` of them are near that.
+    """
+    shortest = min(idle_seconds)
+    whole = math.floor(shortest + _EARLY_SECONDS)
+    next_whole = math.ceil(shortest)
+    near = sum(abs(one - next_whole) <= _LATE_SECONDS for one in idle_seconds)
+    if near >= enough and next_whole - shortest <= _LATE_SECONDS:
+        return float(next_whole)
+    return float(whole) if whole else math.floor(shortest * _STEPS_PER_SECOND) / _STEPS_PER_SECOND
+
+
+def is_clearly_longer(longer: float, shorter: float) -> bool:
     """Whether two idle times, in seconds, cannot be due to the same limit."""
+    slack = min(_SWEEP_SECONDS, shorter) + _SLACK_SECONDS
     return longer > _CLEARLY_LONGER * shorter and longer > shorter + slack
 
 

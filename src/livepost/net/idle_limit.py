@@ -8,10 +8,11 @@ With 4 s most servers can be trusted (gunicorn's default is shorter, 2 s).
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 from livepost.net.fact import Fact, Source, Subject
-from livepost.net.idle_evidence import IdleEvidence, is_clearly_longer
+from livepost.net.idle_evidence import IdleEvidence, as_configured, is_clearly_longer
 
 DEFAULT_IDLE_LIMIT_SECONDS = 4.0
 
@@ -35,6 +36,9 @@ class IdleLimit:
         self.facts: dict[Subject, Fact] = {}
         self._wall_clock = wall_clock
         self._remembered = remembered
+        if remembered is not None:
+            # A probe stores what it has measured.
+            self._remembered = dataclasses.replace(remembered, value=as_configured([remembered.value]))
         self._outlived = outlived
         self._hint: Fact | None = None
         self._evidence = IdleEvidence()
@@ -81,7 +85,7 @@ class IdleLimit:
 
     def _decide(self, *, is_seen_again: bool = False) -> None:
         limit = self._evidence.limit
-        if self._hint is not None and not self._is_contradicted(self._hint, limit):
+        if self._hint is not None and not self._is_contradicted(self._hint):
             self.fact = self.facts[Subject.IDLE_LIMIT] = self._hint
         elif limit is not None:
             if self.fact.value != limit or self.fact.source is not Source.LEARNED or is_seen_again:
@@ -93,9 +97,10 @@ class IdleLimit:
             default = Fact(DEFAULT_IDLE_LIMIT_SECONDS, Source.DEFAULT, self._wall_clock())
             self.fact = self._remembered or self._outlived or default
 
-    def _is_contradicted(self, hint: Fact, limit: float | None) -> bool:
+    def _is_contradicted(self, hint: Fact) -> bool:
         sooner = hint.value - min(_SOONER_SECONDS, hint.value / 2)
-        return limit is not None and limit < sooner and self._evidence.times_seen > 1
+        shortest = self._evidence.shortest
+        return shortest is not None and shortest < sooner and self._evidence.times_seen > 1
 
     def _keep(self, subject: Subject, value: float, source: Source) -> Fact:
         fact = self.facts[subject] = Fact(value, source, self._wall_clock())

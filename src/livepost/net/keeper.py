@@ -86,6 +86,11 @@ class Keeper:
         self._observed: Connection | None = None
         """Retired, and left open until the server closes it: it is none of those alive."""
 
+    @property
+    def requests_limit(self) -> int | None:
+        """How many requests a connection carries; None if there is no limit, or none is known."""
+        return self._liveness.requests_limit
+
     def took(self, connection: Connection, dialed: Dialed) -> None:
         """A connection was made, and is to be one of those alive."""
         now = self._shared.clock()

@@ -6,6 +6,8 @@ margin; after that it is tested, or retired and another is dialled:
 
     margin = 2 × the longest round trip + 0.2 s, between 0.5 s and 2 s, and at most T / 2
 
+As long as nothing is known of T, what can be tested is tested from 1.5 s on.
+
 T is decided in `idle_limit`.  A server that takes only so many requests on one connection, or lets none
 become older than so much, announces the end of each (`announced_ends`); once that is known, the replacement
 is dialled before.
@@ -37,6 +39,9 @@ _REMEMBERED_ROUND_TRIPS = 100
 # until then silence means that the connection lives, and after that it means nothing.
 _SILENCE_PROVES_SECONDS = 60.0
 
+# Gunicorn's default, the shortest in use, less the margin.
+_TRUSTED_AT_FIRST_SECONDS = 1.5
+
 _EARLIEST_HEARTBEAT = 0.5
 _LATEST_HEARTBEAT = 0.8
 _SHORTEST_HEARTBEAT_SECONDS = 1.0
@@ -49,6 +54,7 @@ _AGE_JITTER = 0.1
 _GOLDEN_RATIO = 0.6180339887498949
 
 _WITHIN_LIMIT = Reuse(Decision.REUSE, ReuseReason.WITHIN_LIMIT)
+_UNKNOWN_LIMIT = Reuse(Decision.TEST, ReuseReason.UNKNOWN_LIMIT)
 _SAFE_TO_REPEAT = Reuse(Decision.REUSE, ReuseReason.SAFE_TO_REPEAT)
 
 
@@ -201,8 +207,11 @@ class Liveness:
         need be.  `can_test`: the connection can be tested.
         """
         limit = self.idle_limit.value
+        is_unknown = self.idle_limit.source is Source.DEFAULT
         if idle_seconds < limit - self.margin:
-            return _WITHIN_LIMIT
+            if is_safe or not (is_unknown and can_test) or idle_seconds < _TRUSTED_AT_FIRST_SECONDS:
+                return _WITHIN_LIMIT
+            return _UNKNOWN_LIMIT
         if is_safe:
             return _SAFE_TO_REPEAT
         reason = ReuseReason.NEAR_LIMIT if idle_seconds < limit + self.margin else ReuseReason.PAST_LIMIT

@@ -15,7 +15,7 @@ has said how many it takes, they are taken to be enough.  The poller bounds what
 
 What a server allows its connections, how long a pause, how many requests and what age, is learned and kept to
 (`keeper`).  The replacement of a connection is dialled before it has to go; meanwhile the old one goes on,
-and is not counted.
+and is not counted.  Near the end of the work none is replaced (`frugality`).
 
 A connection that ends without a whole answer is as good as a dial that failed: otherwise a server
 that closes whatever it accepts, or speaks another protocol, would have every exchange spent on it,
@@ -42,7 +42,9 @@ from livepost.net.connection import Connection
 from livepost.net.connection_state import ConnectionState
 from livepost.net.deadlines import TimerHandle
 from livepost.net.dial import Dialed
+from livepost.net.dial_need import Need, dials_wanted
 from livepost.net.dialing import Dialing
+from livepost.net.frugality import Frugality
 from livepost.net.keeper import Keeper
 from livepost.net.knowledge import Knowledge
 from livepost.net.multiplexed import MultiplexedConnection
@@ -64,9 +66,6 @@ _CALM = DialError("the server asks for calm", "lower --connections or --rate")
 _IDLE = ConnectionState.IDLE
 _TESTING = ConnectionState.TESTING
 
-# One in so many connections may be replaced at a time.
-_REPLACED_AT_ONCE = 8
-
 _PROVING_SECONDS = 0.1
 
 _LONGEST_PAUSE_SECONDS = 5.0
@@ -76,7 +75,8 @@ class Pool:
     """Keeps connections live between one target and `shared.work`.
 
     Call `wake` whenever work may have arrived; call `close` at the end and await `wait_closed`.
-    `expects_more()` says whether more work may come than `shared.work` has now.
+    `to_come()` says about how many exchanges will come beside those that `shared.work` has now: 0 only if
+    none will, infinity if nobody knows.
     `redial_delay(error, failures_in_a_row)` says how many seconds to wait after a failed dial, or
     None to give up; then `on_unreachable(error)` is called.  Nobody gives up while a connection
     is alive: None then means to dial again after 5 s.  `on_crash(error)` is called with whatever
@@ -91,7 +91,7 @@ class Pool:
         shared: Surroundings,
         loop: asyncio.AbstractEventLoop,
         *,
-        expects_more: Callable[[], bool],
+        to_come: Callable[[], float],
         redial_delay: Callable[[DialError, int], float | None],
         on_unreachable: Callable[[DialError], None],
         on_crash: Callable[[Exception], None],
@@ -102,7 +102,7 @@ class Pool:
         self._limits = limits
         self._shared = shared
         self._loop = loop
-        self._expects_more = expects_more
+        self._to_come = to_come
         self._redial_delay = redial_delay
         self._on_unreachable = on_unreachable
         self._on_crash = on_crash
@@ -119,7 +119,7 @@ class Pool:
             shared,
             self._alive,
             self._hungry,
-            expects_more=expects_more,
+            expects_more=lambda: to_come() > 0,
             on_worn=self._dial_if_needed,
         )
         self._carried_by_each = 1
@@ -129,6 +129,7 @@ class Pool:
         self._dials: set[asyncio.Task[Dialed]] = set()
         self._opened = 0
         self._failures_in_a_row = 0
+        self._frugality = Frugality(shared, self._dial_if_needed)
         self._opened_before_failure = 0
         """The number of the last connection made before the last failure."""
         self._redial_timer: TimerHandle | None = None
@@ -203,27 +204,21 @@ class Pool:
 
     def _dials_wanted(self) -> int:
         connections = self._alive.values()
-        expects_more = self._expects_more()
-        capacity = sum(connection.capacity for connection in connections)
-        replaceable = sum(not connection.capacity for connection in connections)
-        # Near the end, a worn connection may still do.
-        free = sum(
-            connection.left if connection.is_worn and not expects_more else connection.spare
-            for connection in connections
+        need = Need(
+            waiting=self._shared.work.waiting,
+            to_come=self._to_come(),
+            limit=self._limits.max_conns_per_host,
+            each=self._carried_by_each,
+            dialing=len(self._dials),
+            at_once=1 if self._failures_in_a_row else max(1, len(connections)),
         )
-        alive = len(connections)
-        dialing = len(self._dials)
-        limit = self._limits.max_conns_per_host
-        each = self._carried_by_each
-        missing = min(self._shared.work.waiting - free, limit - capacity) - dialing * each
-        wanted = -(-missing // each)
-        if wanted <= 0 and not capacity and not dialing and expects_more:
-            # So that no record that comes later has to wait.
-            wanted = int(any(connection.is_worn for connection in connections))
-        # Beside those that are being replaced, within reason.
-        most = limit + min(replaceable, max(1, limit // _REPLACED_AT_ONCE)) - alive
-        at_once = 1 if self._failures_in_a_row else max(1, alive)
-        return min(wanted, most - dialing, at_once - dialing)
+        return self._frugality.allowed(
+            dials_wanted(connections, need),
+            connections,
+            need,
+            opened=self._opened,
+            request_cap=self._keeper.requests_limit,
+        )
 
     def _dial_ended(self, task: asyncio.Task[Dialed]) -> None:
         self._dials.discard(task)
@@ -375,6 +370,8 @@ class Pool:
             return
         del self._alive[connection.number]
         self._hungry.pop(connection.number, None)
+        if not self._alive and not self._dials:
+            self._frugality.begin_anew(self._opened)
         if not self._is_closed:
             self._note_leaving(connection, reason)
         self._leaving.discard(connection.number)

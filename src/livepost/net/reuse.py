@@ -22,6 +22,8 @@ class ReuseReason(enum.Enum):
 
     WITHIN_LIMIT = "within_limit"
     """It was idle for less than the server allows, by more than the margin."""
+    UNKNOWN_LIMIT = "unknown_limit"
+    """Nothing is known of the server, and some would have closed it."""
     SAFE_TO_REPEAT = "safe_to_repeat"
     """It was idle for longer, but the request can be sent again should the server have closed it."""
     NEAR_LIMIT = "near_limit"

@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
+from livepost.net.idle_evidence import as_configured
+
 
 @dataclass(frozen=True, slots=True)
 class AddressFound:
@@ -112,6 +114,10 @@ class Ending(enum.Enum):
     """Nothing had happened when the probe was stopped."""
 
 
+CLOSED = (Ending.FIN, Ending.ANNOUNCED, Ending.RESET)
+"""By the server."""
+
+
 @dataclass(frozen=True, slots=True)
 class IdleConnection:
     """One connection that was left idle after a request."""
@@ -133,6 +139,15 @@ class IdleLimit:
     """The shortest time behind which it came to nothing although no end had been seen: it was forgotten
     somewhere between the pause that was survived and this."""
     connections: tuple[IdleConnection, ...]
+
+    @property
+    def configured_seconds(self) -> float | None:
+        """The limit that the server's closes show, as deliveries take it: in whole seconds."""
+        closed = [one.seconds for one in self.connections if one.ending in CLOSED]
+        if self.limit_seconds is None:
+            return None
+        # Three were begun apart from each other: none would be near a second by chance, and the others later.
+        return as_configured(closed or [self.limit_seconds], enough=1 if len(closed) >= 3 else 2)
 
 
 @dataclass(frozen=True, slots=True)

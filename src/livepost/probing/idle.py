@@ -1,9 +1,11 @@
 """How long a server keeps an idle connection.
 
-Several connections are asked once and then left alone, all at the same time.
+Several connections are asked once and then left alone, at the same time.
 
 - Three of them until the server ends them.  Of its idle time and the time when we see the end, each
-  begins or ends half a round trip from the other, so what is measured is the server's own limit.
+  begins or ends half a round trip from the other, so what is measured is the server's own limit.  They begin
+  a third of a second apart: one that looks once a second ends all of them in one moment, and the last of
+  them tells its limit best.
 - One for each of the pauses behind which something between may have forgotten it: NAT and load
   balancers drop connections without a word, and only a request shows it.  What the server did not end is
   asked again when the wait is over, too.  Our own TCP keep-alives may find it out before, but late: they
@@ -18,18 +20,17 @@ from collections.abc import Sequence
 from livepost.clock import Clock
 from livepost.errors import LivepostError
 from livepost.probing.conversation import Conversation, NoAnswer
-from livepost.probing.findings import Ending, IdleConnection, IdleLimit
+from livepost.probing.findings import CLOSED, Ending, IdleConnection, IdleLimit
 from livepost.probing.opening import Opener
 from livepost.report.wording import counted, duration
 from livepost.wire.message import RequestHead
 
 _WATCHED = 3
+_APART_SECONDS = 1 / 3
 _PAUSES_SECONDS = (60.0, 120.0, 240.0, 360.0, 600.0)
 
 # A request on a connection that is thought to be open: more than any answer takes that is worth waiting for.
 _REUSE_SECONDS = 10.0
-
-_CLOSED = (Ending.FIN, Ending.ANNOUNCED, Ending.RESET)
 
 
 class IdleMeasure:
@@ -57,6 +58,8 @@ class IdleMeasure:
                 group.create_task(self._watch(number, seconds))
 
     async def _watch(self, number: int, seconds: float) -> None:
+        if number < _WATCHED:
+            await asyncio.sleep(number * min(_APART_SECONDS, seconds / 10))
         try:
             with await self._opener.open() as conversation:
                 await conversation.ask(self._head)
@@ -83,7 +86,7 @@ class IdleMeasure:
     @property
     def limit_seconds(self) -> float | None:
         """When the server first ended one, as far as it has."""
-        closed = [ended.seconds for ended in self._ended.values() if ended.ending in _CLOSED]
+        closed = [ended.seconds for ended in self._ended.values() if ended.ending in CLOSED]
         return min(closed, default=None)
 
     def found(self) -> IdleLimit:
@@ -111,7 +114,7 @@ class IdleMeasure:
 
 def conclude(connections: Sequence[IdleConnection]) -> IdleLimit:
     """What these connections say together."""
-    limit = min((one.seconds for one in connections if one.ending in _CLOSED), default=None)
+    limit = min((one.seconds for one in connections if one.ending in CLOSED), default=None)
     bound = float("inf") if limit is None else limit
     dropped = min(
         (one.seconds for one in connections if one.ending is Ending.DROPPED and one.seconds < bound),

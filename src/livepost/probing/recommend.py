@@ -77,7 +77,7 @@ def measured_idle_limit_seconds(idle: IdleLimit | None) -> float | None:
     before is sure; if nothing was, no more than a delivery trusts that knows nothing.
     """
     if idle is None or idle.dropped_within_seconds is None:
-        return None if idle is None else idle.limit_seconds
+        return None if idle is None else idle.configured_seconds
     return idle.survived_seconds or min(idle.dropped_within_seconds, DEFAULT_IDLE_LIMIT_SECONDS)
 
 

@@ -58,11 +58,14 @@ class FileSource:
         self._options = options
         self.bytes_total: int | None = None
         """Known after `check`, if all are regular files."""
+        self._reading: tuple[int, InputFile | None] = (0, None)
+        """The file that is being read, and the bytes of those before it: there may be very many."""
 
     @property
     def bytes_read(self) -> int:
         """Before decompression."""
-        return sum(file.bytes_read for file in self._files)
+        before, file = self._reading
+        return before if file is None else before + file.bytes_read
 
     def check(self) -> None:
         """Make sure that every file can be opened.  Raises ConfigurationError."""
@@ -79,6 +82,7 @@ class FileSource:
         """
         number = 1
         for file in self._files:
+            self._reading = (self.bytes_read, file)
             reader = self._reader(file.path, number)
             with closing(file.blocks()) as blocks:
                 for block in blocks:
