@@ -75,7 +75,8 @@ def figures(
     records, closed = summary["records"], summary["connections"]["closed"]
     heartbeats = summary["connections"]["heartbeats"]
     ended = closed.get("server_idle", 0) + closed.get("reset", 0)
-    alive, full = closed.get("finished", 0), closed.get("server_announced", 0)
+    alive = closed.get("finished", 0)
+    full = closed.get("server_announced", 0) + closed.get("server_cap", 0)
     seen = Seen(new, ended, alive, full, heartbeats, host.known_limit)
     return Figures(
         host.name,
