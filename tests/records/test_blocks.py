@@ -204,7 +204,7 @@ def test_closed_after_the_end_and_after_an_error(tmp_path: Path) -> None:
         ),
         ("", "is a directory", "name the files in it, as in DIRECTORY/*.ndjson"),
         ("file/below", "not a directory", "check the file and the disk it is on"),
-        ("nul\0", "embedded null byte", "check the name"),
+        ("nul\0", "no file can have that name", "check the name"),
     ],
 )
 def test_what_cannot_be_opened(tmp_path: Path, name: str, message: str, hint: str) -> None:

@@ -154,5 +154,5 @@ class InputFile:
             what = (error.strerror or str(error)).lower()
             hint = _HINTS.get(error.errno or 0, "check the file and the disk it is on")
         else:
-            what, hint = str(error), "check the name"
+            what, hint = "no file can have that name", "check the name"
         return f"cannot read {self.name}: {what}", hint
