@@ -75,8 +75,8 @@ def test_twenty_thousand_records_take_nginx_twenty_connections(authority: Author
     assert (ended.code, ended.err) == (0, "")
     assert ended.summary["records"]["delivered"] == 20_000
     assert 20 <= counted <= 21
-    assert connections["closed"]["server_announced"] == 2
-    assert connections["closed"]["server_cap"] >= 16
+    assert connections["closed"]["server_announced"] <= 2
+    assert connections["closed"]["server_announced"] + connections["closed"]["server_cap"] >= 18
     # Only with the first two, by which it is found out, were requests sent that it takes no more.
     assert set(ended.summary["retries"]) <= {"refused"}
     assert ended.summary["retries"].get("refused", 0) <= 2 * 100

@@ -170,8 +170,8 @@ def test_what_a_server_answers_before_it_leaves_requests_unanswered_is_all_it_is
     answered: list[int], cap: int | None
 ) -> None:
     ends = make()
-    for number in answered:
-        ends.let_down(number)
+    for now, number in enumerate(answered):
+        ends.let_down(number, now, now + 0.5)
     assert known(ends) == (cap, None)
     assert ends.is_ours is (cap is not None)
     # A fact of its own, so that a later run can tell it from one that the server keeps to.
@@ -190,37 +190,74 @@ def test_what_an_earlier_run_was_let_down_by_outweighs_what_the_server_says() ->
 
 def test_a_server_that_answers_fewer_than_it_did_in_an_earlier_run_lets_down_twice() -> None:
     ends = make(answered_cap=1000)
-    ends.let_down(500)
+    ends.let_down(500, 0.0, 1.0)
     assert known(ends) == (1000, None)
-    ends.let_down(500)
+    ends.let_down(500, 1.0, 2.0)
     assert ends.facts == {Subject.ANSWERED_CAP: Fact(500, Source.LEARNED, 1_000_000.0)}
 
 
-def test_a_connection_that_ends_without_a_word_where_an_earlier_one_did_has_a_cap() -> None:
+def silence(ends: AnnouncedEnds, answered: int, opened_at: float, now: float, elsewhere: int = 0) -> None:
+    ends.fell_silent(answered, opened_at, now, carried_elsewhere=elsewhere)
+
+
+def test_a_connection_that_ends_without_a_word_where_the_one_before_it_did_has_a_cap() -> None:
     ends = make(cap=1000)
     # Of 64 connections that carry the same number each, and break together.
-    ends.fell_silent(50, 0.0, 10.0)
-    ends.fell_silent(50, 1.0, 10.0)
-    ends.fell_silent(49, 10.0, 12.0)
+    silence(ends, 50, 0.0, 10.0)
+    silence(ends, 50, 1.0, 10.5)
     assert (known(ends), ends.is_ours) == ((1000, None), False)
-    ends.fell_silent(50, 10.0, 13.0)
+    silence(ends, 50, 10.0, 13.0)
     assert (known(ends), ends.is_ours) == ((50, None), True)
     assert ends.facts[Subject.ANSWERED_CAP] == Fact(50, Source.LEARNED, 1_000_000.0)
     assert ends.facts[Subject.REQUEST_CAP].source is Source.CONTRADICTED
 
 
-def test_connections_that_end_before_any_answer_have_no_cap() -> None:
+@pytest.mark.parametrize("how", ["another between", "more elsewhere", "more before", "more unannounced"])
+def test_what_may_be_chance_is_no_cap(how: str) -> None:
+    ends = make()
+    if how == "more before":
+        silence(ends, 51, 0.0, 1.0)
+    if how == "more unannounced":
+        ends.unannounced(52, 10.0)
+    silence(ends, 50, 1.0, 2.0)
+    if how == "another between":
+        silence(ends, 49, 2.0, 3.0)
+    silence(ends, 50, 3.0, 4.0, elsewhere=51 if how == "more elsewhere" else 50)
+    assert known(ends) == (None, None)
+
+
+@pytest.mark.parametrize("answered", [0, 1])
+def test_connections_that_end_behind_at_most_one_answer_have_no_cap(answered: int) -> None:
     ends = make()
     for now in range(1, 10):
-        ends.fell_silent(0, now, now + 1.0)
+        silence(ends, answered, now, now + 0.5)
+    assert known(ends) == (None, None)
+
+
+def test_connections_that_one_restart_breaks_let_nobody_down() -> None:
+    ends = make()
+    ends.let_down(5000, 0.0, 100.0)
+    ends.let_down(5200, 0.0, 100.1)
+    assert known(ends) == (None, None)
+    ends.let_down(5100, 100.0, 200.0)
+    assert known(ends) == (5000, None)
+
+
+def test_of_two_caps_that_are_remembered_the_later_counts() -> None:
+    older, newer = (Fact(value, Source.REMEMBERED, at) for value, at in ((50.0, 1.0), (1000.0, 2.0)))
+    ends = AnnouncedEnds(lambda: 3.0, cap=newer, answered_cap=older)
+    assert (known(ends), ends.is_ours) == ((1000, None), False)
+    ends = AnnouncedEnds(lambda: 3.0, cap=older, answered_cap=newer)
+    assert (known(ends), ends.is_ours) == ((1000, None), True)
+    ends = AnnouncedEnds(lambda: 3.0, answered_cap=Fact(0.5, Source.REMEMBERED, 2.0))
     assert known(ends) == (None, None)
 
 
 def test_a_cap_of_ours_outweighs_what_the_server_says() -> None:
     ends = make()
-    for _ in range(2):
+    for now in range(2):
         ends.announced(1100, 1.0)
-        ends.let_down(1000)
+        ends.let_down(1000, now, now + 0.5)
     assert (known(ends), ends.is_ours) == ((1000, None), True)
     assert ends.facts[Subject.REQUEST_CAP].source is Source.CONTRADICTED
     # Of those that were on their way there when that was found out.

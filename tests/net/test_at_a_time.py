@@ -118,3 +118,28 @@ def test_work_that_may_not_be_begun_wakes_nobody(make_scene: MakeScene) -> None:
     # Long enough to be asked whether it is there, but not for what waits in vain.
     scene.post(b"more")
     assert (idle.state, scene.work.waiting) == (ConnectionState.IDLE, 3)
+
+
+def test_whoever_is_idle_is_woken_when_the_one_that_held_the_place_ends(make_scene: MakeScene) -> None:
+    """A worn connection and its replacement, of which one may carry something at a time."""
+    scene = make_scene(max_conns_per_host=1)
+    scene.post(b"first")
+    old = scene.join(Http1End())
+    old.serve()
+    (connection,) = scene.pool._alive.values()
+    connection.wear()
+    scene.wake()
+    new = scene.join(Http1End())
+    old.answer()
+    scene.post(b"second")
+    scene.post(b"third")
+    assert scene.work.waiting == 1
+    old.serve()
+    new.serve()
+    busy, idle = (old, new) if connection.state is ConnectionState.BUSY else (new, old)
+    busy.say(busy.end.answer_and_announce_the_end())
+    scene.turn()
+    assert scene.work.waiting == 0
+    idle.serve()
+    idle.answer()
+    assert len(scene.work.answers) == 3

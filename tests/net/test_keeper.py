@@ -32,6 +32,13 @@ def liveness(idle_limit: float | None = None, **options: Any) -> Liveness:
     return Liveness(lambda: 0.0, facts, uniform=lambda a, b: (a + b) / 2, **options)
 
 
+def named(idle_limit: int) -> Liveness:
+    """With a limit that the server names."""
+    known = liveness()
+    known.hint(((b"keep-alive", b"timeout=%d" % idle_limit),), 1)
+    return known
+
+
 @pytest.fixture
 def make_scene(loop: asyncio.AbstractEventLoop, manual_time: ManualTime) -> Iterator[MakeScene]:
     scenes = []
@@ -66,7 +73,7 @@ def test_a_short_pause_is_no_reason_to_replace_a_connection(make_scene: MakeScen
 
 
 def test_a_connection_that_may_be_closed_any_moment_is_replaced(make_scene: MakeScene) -> None:
-    scene = make_scene(liveness=liveness(4.0))
+    scene = make_scene(liveness=named(4))
     peer = idle_connection(scene)
     scene.time.advance(3.6)
     scene.post(b"again")
@@ -105,7 +112,7 @@ def test_a_retired_connection_is_closed_with_the_others(make_scene: MakeScene) -
     scene.post(b"again")
     assert scene.observer.reasons == []
     scene.close()
-    assert scene.observer.reasons == [CloseReason.FINISHED]
+    assert scene.observer.reasons == [CloseReason.EXPIRED]
 
 
 def test_what_may_be_repeated_goes_on_an_old_connection(make_scene: MakeScene) -> None:
@@ -160,7 +167,7 @@ def test_a_pause_that_was_survived_is_learned(make_scene: MakeScene) -> None:
 
 def test_being_woken_for_nothing_does_not_end_a_pause(make_scene: MakeScene) -> None:
     """The server has seen nothing of it."""
-    scene = make_scene(liveness=liveness(4.0))
+    scene = make_scene(liveness=named(4))
     scene.post(b"a", b"b")
     first = scene.connect()
     second = scene.connect()
@@ -539,3 +546,43 @@ def test_where_connections_end_without_a_word_they_are_ended_by_us_before(make_s
         assert peer.read_rest() == b""
     assert scene.observer.reasons[-2:] == [CloseReason.LIMIT_REACHED] * 2
     assert len(scene.work.failures) == before
+
+
+def test_a_restart_is_not_taken_for_an_idle_limit_for_long(make_scene: MakeScene) -> None:
+    """The next connection that is retired for it is left open, and shows that it was none."""
+    known = liveness()
+    scene = make_scene(liveness=known)
+    peer = idle_connection(scene)
+    scene.time.advance(0.5)
+    peer.close()
+    turn_until(scene.loop, lambda: scene.pool.alive == 0)
+    assert known.idle_limit.value == 0.5
+    scene.post(b"again")
+    scene.answer(scene.connect())
+    scene.time.advance(1.0)
+    scene.post(b"retires it")
+    scene.answer(scene.connect())
+    assert scene.observer.reasons == [CloseReason.SERVER_IDLE]
+    # Clearly longer than half a second, servers looking but once a second.
+    scene.time.advance(0.31)
+    assert scene.observer.reasons == [CloseReason.SERVER_IDLE, CloseReason.EXPIRED]
+    assert known.idle_limit.source is Source.DEFAULT
+
+
+@pytest.mark.parametrize("carried", [1, 2])
+def test_a_test_does_not_take_the_last_place_before_a_silent_end(make_scene: MakeScene, carried: int) -> None:
+    facts = {Subject.ANSWERED_CAP: Fact(3.0, Source.REMEMBERED, 0.0)}
+    known = Liveness(lambda: 0.0, facts, uniform=lambda a, b: (a + b) / 2)
+    scene = make_scene(liveness=known, keepalive=KeepAlive(HEALTH), connections=1)
+    scene.post(*[b"%d" % number for number in range(carried)])
+    peer = scene.connect()
+    for _ in range(carried):
+        scene.answer(peer)
+    scene.time.advance(10.0)
+    scene.post(b"again")
+    if carried == 1:
+        assert peer.read(len(ASKED)) == ASKED
+        return
+    assert peer.read_rest() == b""
+    assert scene.observer.reasons[0] is CloseReason.LIMIT_REACHED
+    assert scene.answer(scene.connect()) == b"again"

@@ -172,8 +172,21 @@ def test_a_retired_connection_is_worth_watching_until_something_is_known() -> No
     assert not liveness.wants_to_see_idle_close
     learned = make()
     learned.idle_closed(2.0, 100.0)
+    # A restart closes idle connections, too.
+    assert learned.wants_to_see_idle_close
+    assert learned.disproved_after == pytest.approx(3.2)
+    learned.idle_closed(2.0, 200.0)
     assert not learned.wants_to_see_idle_close
-    assert not make({Subject.IDLE_LIMIT: 75.0}).wants_to_see_idle_close
+    assert make({Subject.IDLE_LIMIT: 75.0}).wants_to_see_idle_close
+
+
+def test_a_remembered_limit_is_disproved_however_long_others_have_lived() -> None:
+    liveness = make({Subject.IDLE_LIMIT: 1.0, Subject.IDLE_OUTLIVED: 60.0})
+    assert known(liveness)[0] == 1.0
+    liveness.idle_outlived(2.1)
+    assert known(liveness)[0] == 1.0
+    liveness.idle_outlived(2.3)
+    assert known(liveness) == (60.0, "remembered")
 
 
 def test_a_close_that_came_too_soon_is_forgotten_when_a_retired_connection_outlives_it() -> None:
@@ -257,8 +270,8 @@ def test_what_was_contradicted_in_an_earlier_run_is_not_used() -> None:
 
 def test_where_an_earlier_run_was_let_down_this_one_ends_connections_itself() -> None:
     liveness = make()
-    for _ in range(2):
-        liveness.let_down(1000)
+    for now in range(2):
+        liveness.let_down(1000, now, now + 0.5)
     later = Liveness(lambda: NOW, liveness.facts)
     assert (later.requests_limit, later.ends_at_cap, later.facts) == (1000, True, {})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 
 import pytest
@@ -145,3 +146,19 @@ def test_a_goodbye_to_what_is_under_way_is_no_idle_close(make_line: MakeLine, dr
     line.say(end_of(line).answer_and_announce_the_end())
     assert line.response.status == 201
     assert line.reason is CloseReason.SERVER_ANNOUNCED
+
+
+def test_an_end_alone_that_a_goodbye_announces_is_looked_at_once(
+    make_line: MakeLine, tls_pair: MakeTlsPair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = make_line(tls_pair(), end=Http2End(), work=FakeWork())
+    used_after_a_pause(line)
+    nothing_is_proved_yet(monkeypatch)
+    line.peer.sock.setblocking(False)
+    with contextlib.suppress(ssl.SSLWantReadError, OSError):
+        line.peer.sock.unwrap()  # type: ignore[attr-defined]
+    line.finish_tcp()
+    line.arrives()
+    assert not line.connection.take_in(READABLE, [], line.time.now)
+    assert line.connection.state is ConnectionState.ENDING
+    line.connection.close(CloseReason.STOPPED)

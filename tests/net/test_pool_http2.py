@@ -440,8 +440,8 @@ def test_an_idle_connection_that_has_come_so_far_makes_room_when_that_is_learned
     server.answer()
     one_at_a_time(scene, server, 119, announces=False)
     assert scene.pool.alive == 1
-    for _ in range(2):
-        scene.liveness.let_down(110)
+    for now in range(2):
+        scene.liveness.let_down(110, now, now + 0.5)
     assert scene.liveness.ends_at_cap
     scene.pool._keeper._plan_all()
     assert scene.observer.reasons == [CloseReason.LIMIT_REACHED]
@@ -667,3 +667,41 @@ def test_work_never_waits_for_nothing(actions: list[str]) -> None:
         for peer in chaos.scene.peers:
             peer.close()
         loop.close()
+
+
+@pytest.mark.parametrize("how", ["silence", "an end"])
+def test_a_connection_never_used_that_fails_its_test_leaves_the_work_to_others(
+    make_scene: MakeScene, how: str
+) -> None:
+    scene = make_scene(max_conns_per_host=2)
+    scene.post(b"1", b"2")
+    used = scene.join(streams(1))
+    for _ in range(2):
+        used.serve()
+        used.answer()
+    unused = scene.join(streams(1))
+    unused.serve()
+    scene.time.advance(20.0)
+    scene.post(b"3")
+    if how == "silence":
+        scene.time.advance(5.1)
+    else:
+        unused.peer.close()
+    for _ in range(3):
+        scene.turn()
+        used.serve()
+    assert scene.work.waiting == 0
+    used.answer()
+    assert len(scene.work.answers) == 3
+
+
+def test_a_connection_that_drains_is_no_capacity_whatever_is_learned(make_scene: MakeScene) -> None:
+    scene = make_scene(max_conns_per_host=10)
+    scene.post(b"slow")
+    scene.join(streams(10)).serve()
+    (connection,) = scene.pool._alive.values()
+    connection.drain()
+    scene.pool._keeper._plan_all()
+    assert (connection.state, connection.capacity, connection.spare) == (ConnectionState.DRAINING, 0, 0)
+    scene.post(*bodies(5))
+    assert scene.dialing == 1

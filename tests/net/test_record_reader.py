@@ -36,7 +36,9 @@ def test_the_end_comes_after_what_was_read_before_it() -> None:
 
 
 def test_an_end_alone_is_an_end() -> None:
-    assert RecordReader(reading(b""))(100) == b""
+    reader = RecordReader(reading(b""))
+    # Nothing was kept back.
+    assert (reader(100), reader.is_over) == (b"", False)
 
 
 def test_an_error_comes_after_what_was_read_before_it() -> None:

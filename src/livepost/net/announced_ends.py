@@ -11,7 +11,9 @@ be wrong: some servers say the same always.
 Some servers say goodbye and then leave requests unanswered that they had taken (hypercorn 0.18: all that are
 open with the 1,001st).  What they answered before, twice about as many, is then a cap that `is_ours`: we end
 the connection there, as it must not come so far.  Others end a connection without a word behind an answer:
-the same number of them again, on a connection that was opened after that, is one, too.  For later runs it is
+the same number of them twice, and no other number in between, is one, too, if no connection has carried more.
+In both cases the second connection must have been opened when the first had ended: those that a restart
+breaks at a time say nothing.  For later runs it is
 a fact of its own (ANSWERED_CAP), as each time that it is found out puts records in doubt.  Nothing disproves
 it while it is kept to, so it is found out anew once it is too old to be remembered.
 """
@@ -30,6 +32,7 @@ _SHORTEST_MAXIMUM_AGE_SECONDS = 10.0
 _REMEMBERED_ENDS = 8
 _HINTS_BELIEVED = 3
 _FEWEST_WORTH_A_HANDSHAKE = 100
+_FEWEST_FOR_A_CAP = 2
 _ALIKE = 0.1
 
 
@@ -44,7 +47,8 @@ class AnnouncedEnds:
         "_disproved",
         "_hinted",
         "_hints",
-        "_last_answered",
+        "_let_down",
+        "_most_answered",
         "_requests",
         "_silent",
         "_wall_clock",
@@ -61,6 +65,10 @@ class AnnouncedEnds:
         maximum_age: Fact | None = None,
         answered_cap: Fact | None = None,
     ) -> None:
+        if answered_cap is not None and (
+            answered_cap.value < _FEWEST_FOR_A_CAP or (cap is not None and cap.at > answered_cap.at)
+        ):
+            answered_cap = None
         self.cap = answered_cap or cap
         """In requests; None if it is not known."""
         self.maximum_age = maximum_age
@@ -76,9 +84,10 @@ class AnnouncedEnds:
         """The cap that the server named, and did not keep to."""
         self._hints = 0
         """How many different caps the server has named."""
-        self._last_answered = 0
-        self._silent: deque[tuple[int, float]] = deque(maxlen=_REMEMBERED_ENDS)
-        """After how many answers connections ended without a word, and when."""
+        self._let_down = _Ends()
+        self._silent = _Ends()
+        self._most_answered = 0
+        """On one connection, however it ended."""
 
     def hinted(self, cap: int) -> None:
         """The server says that it takes so many requests on a connection."""
@@ -111,25 +120,31 @@ class AnnouncedEnds:
 
     def unannounced(self, requests: int, age_seconds: float) -> None:
         """So many requests were answered on a connection, this old, and its end was not announced."""
+        # The last of them may have had no answer.
+        self._most_answered = max(self._most_answered, requests - 1)
         if self.cap is not None and requests >= self.cap.value and not self.is_ours:
             self._forget_cap()
         self._check_age(age_seconds)
 
-    def let_down(self, answered: int) -> None:
+    def let_down(self, answered: int, opened_at: float, now: float) -> None:
         """The server ended a connection as announced, and left requests unanswered that it had taken.
 
         It had answered so many before.
         """
-        last, self._last_answered = self._last_answered, answered
-        if answered < _FEWEST_WORTH_A_HANDSHAKE or abs(answered - last) > _ALIKE * answered:
-            return
-        self._end_at(min(answered, last))
+        before = self._let_down.repeated(answered, opened_at, now, within=_ALIKE * answered)
+        if before is not None and answered >= _FEWEST_WORTH_A_HANDSHAKE:
+            self._end_at(min(answered, before))
 
-    def fell_silent(self, answered: int, opened_at: float, now: float) -> None:
-        """The server ended a connection without a word, right behind so many answers."""
-        if answered and any(n == answered and at <= opened_at for n, at in self._silent):
+    def fell_silent(self, answered: int, opened_at: float, now: float, *, carried_elsewhere: int) -> None:
+        """The server ended a connection without a word, right behind so many answers.
+
+        A live connection has carried as many as `carried_elsewhere`.
+        """
+        self._most_answered = max(self._most_answered, answered, carried_elsewhere)
+        before = self._silent.repeated(answered, opened_at, now)
+        # One that ends each connection behind one answer may be in trouble, and that may pass.
+        if before is not None and answered >= _FEWEST_FOR_A_CAP and self._most_answered == answered:
             self._end_at(answered)
-        self._silent.append((answered, now))
 
     def _end_at(self, answered: int) -> None:
         if self.cap is not None and not self.is_ours:
@@ -172,3 +187,23 @@ class AnnouncedEnds:
     def _learn(self, subject: Subject, value: float, source: Source) -> Fact:
         fact = self.facts[subject] = Fact(value, source, self._wall_clock())
         return fact
+
+
+class _Ends:
+    """The last number of answers behind which connections ended, and when the first of these did."""
+
+    __slots__ = ("_answered", "_at")
+
+    def __init__(self) -> None:
+        self._answered = 0
+        self._at = 0.0
+
+    def repeated(self, answered: int, opened_at: float, now: float, within: float = 0.0) -> int | None:
+        """The number before if this is the same again, on a connection that was opened after that end."""
+        before = self._answered
+        is_same = before > 0 and abs(answered - before) <= within
+        if is_same and opened_at < self._at:
+            return None
+        self._answered = answered
+        self._at = now
+        return before if is_same else None

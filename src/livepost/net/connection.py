@@ -147,8 +147,11 @@ class Connection(TimedLink):
 
     @property
     def has_outlived_limit(self) -> bool:
-        """The server took more requests than it was thought to."""
-        return self.requests > self.hand_over.requests_limit
+        """The server took more requests than it was thought to, or all that we let it take."""
+        plan = self.hand_over
+        return self.requests > plan.requests_limit or (
+            plan.is_limit_ours and self.requests == plan.requests_limit and not self._machine.open_exchanges
+        )
 
     @property
     def most_at_a_time(self) -> int:
@@ -171,10 +174,10 @@ class Connection(TimedLink):
         if self.state is not _CLOSED:
             self._end(reason, f"the connection was closed ({reason.value})", orderly=False)
 
-    def retire(self) -> None:
-        """Take nothing more, and stay open until the server closes it.  Only while idle."""
+    def retire(self, until: float = NEVER) -> None:
+        """Take nothing more, and stay open until the server closes it, or then.  Only while idle."""
         self._enter(ConnectionState.RETIRED)
-        self._deadlines.set(self, self._idle_until)
+        self._deadlines.set(self, min(until, self._idle_until))
 
     def drain(self, reason: CloseReason = CloseReason.TOO_OLD) -> None:
         """Take nothing more, and close for this reason when what is open has ended."""
@@ -210,7 +213,9 @@ class Connection(TimedLink):
         elif self.state is _ENDING:
             self._end_by_proof(judge(self._before, read_progress(self._socket)))
         elif not self._machine.open_exchanges:
-            if now >= self._idle_until or self.state is not _IDLE:
+            if self.state is ConnectionState.RETIRED:
+                self.close(CloseReason.EXPIRED)
+            elif now >= self._idle_until or self.state is not _IDLE:
                 self.close(CloseReason.IDLE_TIMEOUT)
             else:
                 self._deadlines.set(self, self._idle_until)

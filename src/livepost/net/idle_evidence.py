@@ -149,8 +149,13 @@ def as_configured(idle_seconds: Sequence[float], *, enough: int = 2) -> float:
 
 def is_clearly_longer(longer: float, shorter: float) -> bool:
     """Whether two idle times, in seconds, cannot be due to the same limit."""
-    slack = min(_SWEEP_SECONDS, shorter) + _SLACK_SECONDS
-    return longer > _CLEARLY_LONGER * shorter and longer > shorter + slack
+    return longer > clearly_longer_than(shorter)
+
+
+def clearly_longer_than(idle_seconds: float) -> float:
+    """From where on a time is `is_clearly_longer`."""
+    slack = min(_SWEEP_SECONDS, idle_seconds) + _SLACK_SECONDS
+    return max(_CLEARLY_LONGER * idle_seconds, idle_seconds + slack)
 
 
 def _count_like(idle_seconds: float, closes: Iterable[_Close]) -> int:

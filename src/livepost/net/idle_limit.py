@@ -49,6 +49,11 @@ class IdleLimit:
         """The longest idle time, in seconds, that a connection is known to have lived, in whatever run."""
         return 0.0 if self._outlived is None else self._outlived.value
 
+    @property
+    def times_seen(self) -> int:
+        """At how many moments closes showed the limit."""
+        return self._evidence.times_seen
+
     def hinted(self, seconds: float) -> bool:
         """The server says so; whether that is new."""
         if self._hint is not None and self._hint.value == seconds:
@@ -70,7 +75,9 @@ class IdleLimit:
 
     def lived(self, idle_seconds: float) -> None:
         """A connection was idle for so long and was not closed."""
-        if idle_seconds > self.outlived or self._evidence.has_shorter(idle_seconds):
+        remembered = self._remembered
+        is_news = remembered is not None and is_clearly_longer(idle_seconds, remembered.value)
+        if is_news or idle_seconds > self.outlived or self._evidence.has_shorter(idle_seconds):
             self._evidence.lived(idle_seconds)
             self._note_life(idle_seconds)
             self._decide()

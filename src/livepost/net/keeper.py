@@ -38,6 +38,9 @@ _SHORTEST_LIMIT_SECONDS = 0.1
 # A connection that breaks so soon after a pause, before any answer, was probably closed for the pause.
 _CROSSING_SECONDS = 0.5
 
+# What a timer may be early.
+_TIMER_SECONDS = 0.1
+
 # Some servers say 408 first, some reset.
 _ENDS_OF_IDLENESS = (CloseReason.UNSOLICITED, CloseReason.RESET)
 
@@ -137,6 +140,9 @@ class Keeper:
         if not connection.spare:
             # When it has room again, it becomes idle anew.
             return
+        if self._is_used_up(connection):
+            connection.close(CloseReason.LIMIT_REACHED)
+            return
         self._hungry.pop(connection.number, None)
         connection.probe(Exchange(self._keepalive.head, b""), self._shared.clock())
 
@@ -153,9 +159,10 @@ class Keeper:
         self.close_observed(reason)
 
     def close_observed(self, reason: CloseReason) -> None:
-        """Close the one that was left open only to learn from it."""
+        """Close the one that was left open only to learn from it: it had expired before."""
         if self._observed is not None:
-            self._observed.close(reason)
+            is_untold = reason is CloseReason.FINISHED or reason is CloseReason.STOPPED
+            self._observed.close(CloseReason.EXPIRED if is_untold else reason)
 
     def wake(self, connection: Connection, now: float) -> bool:
         """Whether an idle connection may be offered work now; if not, it is tested or gone."""
@@ -174,16 +181,24 @@ class Keeper:
             self._retire(connection)
         elif can_ping:
             connection.ping(now)
+        elif self._is_used_up(connection):
+            connection.close(CloseReason.LIMIT_REACHED)
         elif self._keepalive is not None:
             connection.probe(Exchange(self._keepalive.head, b""), now)
         return False
+
+    @staticmethod
+    def _is_used_up(connection: Connection) -> bool:
+        """A test would be the last request that the server answers on it, or one more."""
+        return connection.hand_over.is_limit_ours and connection.left < 2
 
     def _retire(self, connection: Connection) -> None:
         wants_to_see = self._liveness.wants_to_see_idle_close and connection.has_answered
         if self._observed is None and wants_to_see:
             self._observed = connection
             del self._alive[connection.number]
-            connection.retire()
+            disproved_after = self._liveness.disproved_after
+            connection.retire(connection.idle_since + disproved_after + _TIMER_SECONDS)
         else:
             connection.close(CloseReason.EXPIRED)
 
@@ -243,7 +258,8 @@ class Keeper:
         if connection.has_answered:
             self._learn_from_end(connection, reason, now)
         if reason in _ANNOUNCED and connection.lost:
-            self._liveness.let_down(connection.requests_served - connection.lost)
+            answered = connection.requests_served - connection.lost
+            self._liveness.let_down(answered, connection.opened_at, now)
         if self._limits != known:
             self._plan_all()
         if connection is not self._observed:
@@ -278,7 +294,11 @@ class Keeper:
         # Over HTTP/2 there is a word for it.
         if connection.http_version is HttpVersion.HTTP_1_1:
             answered = connection.requests_served - connection.lost
-            self._liveness.fell_silent(answered, connection.opened_at, now)
+            # Of each of the others, the last one may be without an answer.
+            others = (other.requests_served - 1 for other in self._alive.values() if other is not connection)
+            self._liveness.fell_silent(
+                answered, connection.opened_at, now, carried_elsewhere=max(others, default=0)
+            )
 
     def _note_idle_close(self, idle_seconds: float, now: float) -> None:
         if idle_seconds >= _SHORTEST_LIMIT_SECONDS:

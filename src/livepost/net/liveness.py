@@ -25,6 +25,7 @@ from livepost.net.announced_ends import AnnouncedEnds
 from livepost.net.deadlines import NEVER
 from livepost.net.fact import Fact, Source, Subject
 from livepost.net.hand_over import HandOver, HandOverReason, plan_hand_over
+from livepost.net.idle_evidence import clearly_longer_than
 from livepost.net.idle_limit import IdleLimit
 from livepost.net.keepalive_hint import read_keepalive_hint
 from livepost.net.reuse import Decision, Reuse, ReuseReason
@@ -41,6 +42,9 @@ _SILENCE_PROVES_SECONDS = 60.0
 
 # Gunicorn's default, the shortest in use, less the margin.
 _TRUSTED_AT_FIRST_SECONDS = 1.5
+
+# A restart closes idle connections, too.
+_TIMES_TO_BE_SURE = 2
 
 _EARLIEST_HEARTBEAT = 0.5
 _LATEST_HEARTBEAT = 0.8
@@ -131,9 +135,18 @@ class Liveness:
     def wants_to_see_idle_close(self) -> bool:
         """Whether a retired connection is worth leaving open, unused, to see when the server closes it."""
         source = self.idle_limit.source
-        return source is Source.DEFAULT or (
-            source is Source.OUTLIVED and self.idle_limit.value < _SILENCE_PROVES_SECONDS
+        return (
+            source in (Source.DEFAULT, Source.REMEMBERED, Source.PROBED)
+            or (source is Source.OUTLIVED and self.idle_limit.value < _SILENCE_PROVES_SECONDS)
+            or (source is Source.LEARNED and self._idle.times_seen < _TIMES_TO_BE_SURE)
         )
+
+    @property
+    def disproved_after(self) -> float:
+        """After how many idle seconds a connection that was not closed shows that T was wrong."""
+        if self.idle_limit.source is Source.DEFAULT or self.idle_limit.source is Source.OUTLIVED:
+            return NEVER
+        return clearly_longer_than(self.idle_limit.value)
 
     def hint(self, fields: Fields, requests: int) -> None:
         """An answer to the connection's request of this number, from 1, had these fields (lower-case names).
@@ -184,16 +197,19 @@ class Liveness:
         """
         self._ends.unannounced(requests, age_seconds)
 
-    def let_down(self, answered: int) -> None:
+    def let_down(self, answered: int, opened_at: float, now: float) -> None:
         """The server announced a connection's end, and left requests unanswered that it had taken.
 
         It had answered so many before.
         """
-        self._ends.let_down(answered)
+        self._ends.let_down(answered, opened_at, now)
 
-    def fell_silent(self, answered: int, opened_at: float, now: float) -> None:
-        """The server ended a connection without a word, right behind so many answers: it was not idle."""
-        self._ends.fell_silent(answered, opened_at, now)
+    def fell_silent(self, answered: int, opened_at: float, now: float, *, carried_elsewhere: int) -> None:
+        """The server ended a connection without a word, right behind so many answers: it was not idle.
+
+        A live connection has carried as many as `carried_elsewhere`.
+        """
+        self._ends.fell_silent(answered, opened_at, now, carried_elsewhere=carried_elsewhere)
 
     def round_trip(self, seconds: float) -> None:
         """A round trip to the server has taken so long, as measured by a TCP handshake or the kernel."""

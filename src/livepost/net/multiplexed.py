@@ -40,6 +40,7 @@ _DRAINING = ConnectionState.DRAINING
 _CLOSED = ConnectionState.CLOSED
 
 _TAKES_WORK = (_BUSY, _IDLE, _TESTING)
+_IS_READ = (*_TAKES_WORK, _DRAINING)
 
 
 class MultiplexedConnection(Connection):
@@ -109,7 +110,7 @@ class MultiplexedConnection(Connection):
         if machine.closing is CloseReason.KEEPALIVE_OFF:
             # It was meant to carry one.
             return 1
-        if self.is_worn or machine.closing is not None:
+        if self.is_worn or machine.closing is not None or self.state not in _TAKES_WORK:
             return 0
         # A server that gives no streams at first is waited for: another connection would be no better off.
         return machine.capacity or (0 if self.has_answered else _ENOUGH)
@@ -167,7 +168,7 @@ class MultiplexedConnection(Connection):
     def _look_for_proof(self, now: float) -> None:
         machine = self._machine
         self._proof_due = NEVER
-        if not machine.unheard:
+        if not machine.unheard or self.state is not _BUSY:
             return
         if machine.ping_open:
             machine.leave(CloseReason.TIMEOUT)
@@ -182,7 +183,7 @@ class MultiplexedConnection(Connection):
     def take_in(self, mask: int, settled: list[Event], now: float) -> bool:
         had_room = self._machine.room > 0
         is_ready = super().take_in(mask, settled, now)
-        if self._records is not None and self._records.is_over and self.state is not _CLOSED:
+        if self._records is not None and self._records.is_over and self.state in _IS_READ:
             # The end that was kept back, of which the kernel may not tell again.
             is_ready = super().take_in(mask, settled, now)
         if self.state is _CLOSED:

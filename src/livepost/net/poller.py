@@ -80,8 +80,8 @@ class Poller:
         self._at_a_time = 0
         """How many exchanges were pulled and not settled."""
         self._on_freed: Callable[[], None] = lambda: None
-        self._is_short = False
-        """A connection was given less than it had room for, because of the limit."""
+        self._somebody_waits = False
+        """A connection with room was given less, or was not offered anything, because of the limit."""
         self._is_telling = False
         loop.add_reader(self._epoll.fileno(), self._turn)
 
@@ -104,10 +104,16 @@ class Poller:
         """How many more exchanges may be under way."""
         return self._most_at_a_time - self._at_a_time
 
+    def free_for(self, wanted: int) -> int:
+        """How many of so many more, for which there is room, may be under way."""
+        if wanted > self.free:
+            self._somebody_waits = True
+        return min(wanted, self.free)
+
     def settle(self, events: Sequence[Event], now: float, cause: CloseReason | None = None) -> None:
         """What became of exchanges that were handed out; `cause` if it is the end of their connection."""
         self._at_a_time -= len(events)
-        if self._is_short and not self._is_telling:
+        if self._somebody_waits and not self._is_telling:
             self._is_telling = True
             self._loop.call_soon(self._tell_freed)
         self._work.settle(events, now, cause)
@@ -116,7 +122,7 @@ class Poller:
         self._is_telling = False
         # Whoever brought the events may have taken their places at once.
         if self.free > 0:
-            self._is_short = False
+            self._somebody_waits = False
             self._on_freed()
 
     def watch(self, connection: Polled) -> None:
@@ -162,15 +168,18 @@ class Poller:
         now = self._clock()
         connections = self._connections
         settled: list[Event] = []
-        for descriptor, mask in events:
-            # One that another's end has closed is there no longer.
-            connection = connections.get(descriptor)
-            if connection is None:
-                continue
-            if connection.take_in(mask, settled, now):
-                ready[descriptor] = connection
-        if settled:
-            self.settle(settled, now)
+        try:
+            for descriptor, mask in events:
+                # One that another's end has closed is there no longer.
+                connection = connections.get(descriptor)
+                if connection is None:
+                    continue
+                if connection.take_in(mask, settled, now):
+                    ready[descriptor] = connection
+        finally:
+            # Whatever goes wrong with one, the others have their answers.
+            if settled:
+                self.settle(settled, now)
         events = self._poll()
         if ready:
             for descriptor, mask in events:
@@ -187,10 +196,7 @@ class Poller:
         room = 0
         for connection in ready.values():
             room += connection.room
-        free = self.free
-        if room > free:
-            self._is_short = True
-            room = free
+        room = self.free_for(room)
         exchanges = self._work.pull(room, now) if room > 0 else []
         self._at_a_time += len(exchanges)
         exchanges.reverse()

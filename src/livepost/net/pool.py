@@ -159,7 +159,8 @@ class Pool:
         now = self._shared.clock()
         # What is being tested will take its share.
         tested = sum(other.spare for other in self._alive.values() if other.state is _TESTING)
-        while numbers and (waiting := min(self._shared.work.waiting - tested, self._shared.poller.free)) > 0:
+        poller = self._shared.poller
+        while numbers and (waiting := poller.free_for(self._shared.work.waiting - tested)) > 0:
             offered = []
             while numbers and waiting > 0:
                 connection = self._hungry.get(numbers.pop())
@@ -377,6 +378,9 @@ class Pool:
         self._leaving.discard(connection.number)
         if self._is_closed:
             return
+        if connection.ended_from is _TESTING and self._hungry:
+            # Others may be there still; not from here, in the middle of a round.
+            self._loop.call_soon(self.wake)
         if connection.has_answered:
             # With the last one that was of use a new reckoning begins: a server that refused more
             # connections for an hour and then starts again is waited for as any other.
@@ -391,7 +395,4 @@ class Pool:
                 )
             )
             return
-        if connection.ended_from is _TESTING and self._hungry:
-            # Others may be there still; not from here, in the middle of a round.
-            self._loop.call_soon(self.wake)
         self._dial_if_needed()

@@ -41,6 +41,8 @@ class RecordReader:
             return b""
         read = self._read
         data = read(size)
+        if not data:
+            return data
         records: list[bytes] = []
         try:
             while data and len(records) < MOST_RECORDS:

@@ -95,13 +95,13 @@ class Tally:
         return self._latency
 
     def estimated_seconds_saved(self, seconds: float) -> float:
-        """How much longer this run of so many seconds would at least have taken with a dial for each request.
+        """How long the requests of this run of so many seconds would have waited with a dial for each.
 
-        That is `reused` times the quickest dial of this run that ended in a full handshake (those of TLS that
-        resumed no session, or all in cleartext), over how many requests there were at a time on average.  A
-        dial is measured from name look-up until the connection could carry a request
-        (`ConnectionOpened.seconds`); the quickest, because the others may have waited for this process, which
-        was busy.  0.0 if no dial was full.
+        As many at a time as there were on average: `reused` times the quickest dial of this run that ended in
+        a full handshake (those of TLS that resumed no session, or all in cleartext), over that number.  Dials
+        are measured from name look-up until the connection could be used (`ConnectionOpened.seconds`); the
+        quickest, because the others may have waited for this process, which was busy.  A run that sends
+        slowly would not have taken longer by all of it.  0.0 if no dial was full.
         """
         if seconds <= 0:
             return 0.0

@@ -261,6 +261,9 @@ class Http2Machine:
         if rest:
             rest += data
             if len(rest) < self._rest_needed:
+                if self._streams.unheard:
+                    self._streams.unheard.clear()
+                    self.room = self._places.room()
                 return events
             data = bytes(rest)
             rest.clear()
