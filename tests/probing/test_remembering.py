@@ -87,3 +87,21 @@ def test_what_goes_wrong_is_told(tmp_path: Path) -> None:
         FOUND, DeliveryOptions(target=TARGET), environment={"XDG_CACHE_HOME": str(tmp_path)}
     )
     assert problem.startswith("what was learned of the server cannot be kept in ")
+
+
+@pytest.mark.parametrize("ending", [Ending.FIN, Ending.RESET])
+def test_a_cap_that_is_not_announced_is_told_apart(tmp_path: Path, ending: Ending) -> None:
+    found = remembered(tmp_path, dataclasses.replace(FOUND, cap=RequestCap(50, None, 50, ending, 9.0, None)))
+    assert found[Subject.ANSWERED_CAP].value == 50.0
+    assert Subject.REQUEST_CAP not in found
+
+
+@pytest.mark.parametrize(("answered", "is_known"), [(49, True), (50, True), (51, False)])
+def test_a_cap_that_was_not_announced_is_disproved_by_more_answers(
+    tmp_path: Path, answered: int, is_known: bool
+) -> None:
+    remembered(tmp_path, dataclasses.replace(FOUND, cap=RequestCap(50, None, 50, Ending.FIN, 9.0, None)))
+    longer = RequestCap(None, None, answered, None, 9.0, "no more were to be sent")
+    found = remembered(tmp_path, dataclasses.replace(FOUND, cap=longer))
+    fact = found.get(Subject.ANSWERED_CAP)
+    assert (fact is not None and fact.source is not Source.CONTRADICTED) is is_known

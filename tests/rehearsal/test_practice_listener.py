@@ -51,6 +51,19 @@ def scarce_listener() -> tuple[Scarce, Listener]:
     return sock, Listener(sock)
 
 
+def test_answers_do_not_wait_for_acknowledgements() -> None:
+    async def steps() -> None:
+        listener = await listen("127.0.0.1", 0)
+        client = RawClient.dial(listener.port)
+        accepted: asyncio.Queue[socket.socket] = asyncio.Queue()
+        listener.start(accepted.put_nowait)
+        with await accepted.get() as sock, client:
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        listener.close()
+
+    run(steps)
+
+
 def test_every_connection_that_waits_is_handed_over() -> None:
     async def steps() -> None:
         listener = await listen("127.0.0.1", 0)

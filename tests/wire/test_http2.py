@@ -21,6 +21,7 @@ from livepost.wire.frames import (
     INITIAL_WINDOW_SIZE,
     LARGEST_STREAM,
     MAX_CONCURRENT_STREAMS,
+    MAX_HEADER_LIST_SIZE,
     PADDED,
     PING,
     PRIORITY,
@@ -703,3 +704,10 @@ def test_the_machines_positions_are_those_of_its_output() -> None:
 def test_machines_are_made_with_their_limits() -> None:
     machine = Http2Machine(max_response_bytes=0, most_open=1)
     assert machine.room == 1
+
+
+def test_a_head_larger_than_the_server_likes_is_for_the_server_to_refuse() -> None:
+    talk = Http2Talk(settings={MAX_HEADER_LIST_SIZE: 40})
+    number = talk.send(POST)
+    (head, _) = talk.take()
+    assert (head.kind, head.stream_id) == (HEADERS, number)

@@ -31,7 +31,14 @@ def remember(
     if facts is not None and directory is not None:
         # Whatever proxy there may be, there are no facts of what is behind it.
         origin = Origin.of(options.target, None, options.route.unix_socket)
-        OriginMemory(directory, wall_clock, problems.append).store(origin, measured(facts))
+        memory = OriginMemory(directory, wall_clock, problems.append)
+        found = measured(facts)
+        known = memory.load(origin).get(Subject.ANSWERED_CAP)
+        answered = 0 if findings.cap is None else findings.cap.answered
+        if known is not None and answered > known.value and Subject.ANSWERED_CAP not in found:
+            # Nothing else would ever show that: a delivery ends its connections there.
+            found[Subject.ANSWERED_CAP] = Fact(0.0, Source.CONTRADICTED, facts.learned.timestamp())
+        memory.store(origin, found)
     return problems
 
 

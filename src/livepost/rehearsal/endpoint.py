@@ -46,7 +46,7 @@ class State(enum.Enum):
 
 
 class Endpoint(asyncio.Protocol):
-    """Serves one client, from the moment its connection was accepted; asyncio sets TCP_NODELAY."""
+    """Serves one client, from the moment its connection was accepted."""
 
     ends_at_once = False
     """Nothing will be read, not even a TLS handshake: give it a transport without TLS."""

@@ -1,4 +1,8 @@
-"""SETTINGS of both sides: what we ask for, and what the peer's change (RFC 9113 section 6.5)."""
+"""SETTINGS of both sides: what we ask for, and what the peer's change (RFC 9113 section 6.5).
+
+The peer's MAX_HEADER_LIST_SIZE is advice: a larger head is sent all the same, as over HTTP/1.1, and a server
+that minds answers 431, which says better what is wrong than an error of ours would.
+"""
 
 from __future__ import annotations
 
