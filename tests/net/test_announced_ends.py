@@ -212,13 +212,17 @@ def test_a_connection_that_ends_without_a_word_where_the_one_before_it_did_has_a
     assert ends.facts[Subject.REQUEST_CAP].source is Source.CONTRADICTED
 
 
-@pytest.mark.parametrize("how", ["another between", "more elsewhere", "more before", "more unannounced"])
+@pytest.mark.parametrize(
+    "how", ["another between", "more elsewhere", "more before", "more unannounced", "more announced"]
+)
 def test_what_may_be_chance_is_no_cap(how: str) -> None:
     ends = make()
     if how == "more before":
         silence(ends, 51, 0.0, 1.0)
     if how == "more unannounced":
         ends.unannounced(52, 10.0)
+    if how == "more announced":
+        ends.announced(52, 10.0)
     silence(ends, 50, 1.0, 2.0)
     if how == "another between":
         silence(ends, 49, 2.0, 3.0)

@@ -586,3 +586,40 @@ def test_a_test_does_not_take_the_last_place_before_a_silent_end(make_scene: Mak
     assert peer.read_rest() == b""
     assert scene.observer.reasons[0] is CloseReason.LIMIT_REACHED
     assert scene.answer(scene.connect()) == b"again"
+
+
+@pytest.mark.parametrize("last", [b"Connection: close\r\n", b""])
+def test_a_test_that_is_passed_at_the_end_of_a_connection_leaves_the_work_to_others(
+    make_scene: MakeScene, last: bytes
+) -> None:
+    scene = make_scene(keepalive=KeepAlive(HEALTH), connections=2)
+    scene.post(b"1", b"2")
+    peers = [scene.connect(), scene.connect()]
+    for peer in peers:
+        scene.answer(peer)
+    scene.time.advance(10.0)
+    scene.post(b"3")
+    tested, other = peers if peers[0].has_some() else reversed(peers)
+    assert tested.read(len(ASKED)) == ASKED
+    tested.send(b"HTTP/1.1 200 OK\r\n" + last + b"Content-Length: 0\r\n\r\n")
+    if not last:
+        tested.close()
+    turn_until(scene.loop, lambda: other.has_some() or scene.dialing or scene.work.answers[2:])
+
+
+def test_a_busy_connection_that_stands_at_a_cap_when_that_is_found_out_is_given_nothing_more(
+    make_scene: MakeScene,
+) -> None:
+    known = liveness()
+    scene = make_scene(liveness=known, connections=1)
+    scene.post(*[b"%d" % number for number in range(6)])
+    peer = scene.connect()
+    for _ in range(2):
+        scene.answer(peer)
+    for now in range(2):
+        known.fell_silent(3, now, now + 0.5, carried_elsewhere=0)
+    scene.pool._keeper._plan_all()
+    scene.answer(peer)
+    assert peer.read_rest() == b""
+    assert scene.observer.reasons == [CloseReason.LIMIT_REACHED]
+    assert scene.work.failures == []

@@ -463,3 +463,21 @@ def test_a_server_without_a_limit_costs_two_handshakes_where_pauses_are_short() 
         if client.liveness.wants_to_see_idle_close:
             client.liveness.idle_outlived(client.now - 1000.0)
     assert client.dials == 2
+
+
+def test_what_would_disprove_a_limit_goes_by_what_was_seen_and_not_by_what_it_was_rounded_to() -> None:
+    liveness = make()
+    liveness.idle_closed(2.95, 100.0)
+    assert known(liveness) == (2.0, "learned")
+    assert liveness.disproved_after == pytest.approx(4.15)
+    liveness.idle_outlived(liveness.disproved_after + 0.1)
+    assert liveness.idle_limit.source is not Source.LEARNED
+
+
+def test_a_limit_that_was_learned_is_remembered_though_the_remembered_one_was_wrong() -> None:
+    liveness = make({Subject.IDLE_LIMIT: 5.0})
+    for now in (100.0, 200.0):
+        liveness.idle_closed(5.01, now)
+    liveness.idle_reused(8.0)
+    assert known(liveness) == (5.0, "learned")
+    assert liveness.facts[Subject.IDLE_LIMIT].value == 5.0

@@ -104,6 +104,7 @@ class AnnouncedEnds:
 
     def announced(self, requests: int, age_seconds: float) -> None:
         """The server ended a connection after so many requests, at this age."""
+        self._most_answered = max(self._most_answered, requests - 1)
         self._check_age(age_seconds)
         if not self.is_ours:
             self._learn_cap(requests)

@@ -50,6 +50,11 @@ class IdleLimit:
         return 0.0 if self._outlived is None else self._outlived.value
 
     @property
+    def shortest(self) -> float | None:
+        """The shortest idle time of the closes that count, in seconds; None if there are none."""
+        return self._evidence.shortest
+
+    @property
     def times_seen(self) -> int:
         """At how many moments closes showed the limit."""
         return self._evidence.times_seen
@@ -86,7 +91,9 @@ class IdleLimit:
         remembered = self._remembered
         if remembered is not None and is_clearly_longer(idle_seconds, remembered.value):
             self._remembered = None
-            self._keep(Subject.IDLE_LIMIT, 0.0, Source.CONTRADICTED)
+            # What was learned meanwhile stands.
+            if self.fact.source is not Source.LEARNED:
+                self._keep(Subject.IDLE_LIMIT, 0.0, Source.CONTRADICTED)
         if idle_seconds > max(self.outlived, DEFAULT_IDLE_LIMIT_SECONDS):
             self._outlived = self._keep(Subject.IDLE_OUTLIVED, idle_seconds, Source.OUTLIVED)
 

@@ -53,6 +53,7 @@ _EXPLAINED = {HandOverReason.CAP: CloseReason.SERVER_CAP, HandOverReason.AGE: Cl
 
 _IDLE_STATES = (ConnectionState.IDLE, ConnectionState.RETIRED)
 _IDLE = ConnectionState.IDLE
+_BUSY = ConnectionState.BUSY
 
 
 class Keeper:
@@ -311,6 +312,14 @@ class Keeper:
             # It would be given nothing more, and so would never show it.
             if connection.state is _IDLE and connection.has_outlived_limit:
                 self.outlived_limit(connection)
+            # With one request more the server would end it.
+            plan = connection.hand_over
+            if (
+                plan.is_limit_ours
+                and connection.state is _BUSY
+                and connection.requests >= plan.requests_limit
+            ):
+                connection.drain(CloseReason.LIMIT_REACHED)
 
     def plan(self, connection: Connection) -> None:
         """See anew when another is to take its place: it carries more, or fewer, at a time."""

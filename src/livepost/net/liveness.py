@@ -146,7 +146,8 @@ class Liveness:
         """After how many idle seconds a connection that was not closed shows that T was wrong."""
         if self.idle_limit.source is Source.DEFAULT or self.idle_limit.source is Source.OUTLIVED:
             return NEVER
-        return clearly_longer_than(self.idle_limit.value)
+        # It is rounded down from what was seen.
+        return clearly_longer_than(max(self.idle_limit.value, self._idle.shortest or 0.0))
 
     def hint(self, fields: Fields, requests: int) -> None:
         """An answer to the connection's request of this number, from 1, had these fields (lower-case names).

@@ -40,7 +40,7 @@ _DRAINING = ConnectionState.DRAINING
 _CLOSED = ConnectionState.CLOSED
 
 _TAKES_WORK = (_BUSY, _IDLE, _TESTING)
-_IS_READ = (*_TAKES_WORK, _DRAINING)
+_IS_READ = (*_TAKES_WORK, _DRAINING, ConnectionState.RETIRED)
 
 
 class MultiplexedConnection(Connection):

@@ -378,8 +378,8 @@ class Pool:
         self._leaving.discard(connection.number)
         if self._is_closed:
             return
-        if connection.ended_from is _TESTING and self._hungry:
-            # Others may be there still; not from here, in the middle of a round.
+        if self._hungry and self._shared.work.waiting:
+            # It may have been tested for that, and others may do; not from here, in the middle of a round.
             self._loop.call_soon(self.wake)
         if connection.has_answered:
             # With the last one that was of use a new reckoning begins: a server that refused more
