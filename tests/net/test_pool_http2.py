@@ -705,3 +705,28 @@ def test_a_connection_that_drains_is_no_capacity_whatever_is_learned(make_scene:
     assert (connection.state, connection.capacity, connection.spare) == (ConnectionState.DRAINING, 0, 0)
     scene.post(*bodies(5))
     assert scene.dialing == 1
+
+
+def test_a_test_passed_by_a_server_that_then_gives_no_streams_leaves_the_work_to_others(
+    make_scene: MakeScene,
+) -> None:
+    scene = make_scene(max_conns_per_host=2)
+    scene.post(b"1", b"2")
+    servers = [scene.join(streams(1)), scene.join(streams(1))]
+    for server in servers:
+        server.serve()
+        server.answer()
+        server.serve()
+    scene.time.advance(20.0)
+    scene.post(b"3")
+    states = [connection.state for connection in scene.pool._alive.values()]
+    tested, other = servers if states[0] is ConnectionState.TESTING else reversed(servers)
+    # Before the PING is answered.
+    tested.say(tested.http2.change({STREAMS: 0}))
+    for _ in range(3):
+        tested.serve()
+        scene.turn()
+        other.serve()
+    assert scene.work.waiting == 0
+    other.answer()
+    assert len(scene.work.answers) == 3

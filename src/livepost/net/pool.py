@@ -342,6 +342,8 @@ class Pool:
         elif connection.capacity:
             self._keeper.plan(connection)
         self._note_capacity(connection)
+        if not connection.spare and self._hungry and self._shared.work.waiting:
+            self._loop.call_soon(self.wake)
         self._dial_if_needed()
 
     def _note_capacity(self, connection: Connection) -> None:
