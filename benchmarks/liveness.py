@@ -34,18 +34,18 @@ import argparse
 import asyncio
 import contextlib
 import json
-import signal
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import idle_servers
+import interruptible
 import machine
 import peers
 from conversation import Conversation
 from idle_servers import Counts, IdleServer, ServerMissingError
+from interruptible import progress
 from peers import HERE, Peer, PeerMissingError, UnreadableResultError
 
 QUICK_OFFSETS = (-0.5, -0.02, -0.005, 0.0, 0.005, 0.02)
@@ -198,7 +198,7 @@ async def measure_all(
         for talk in talks:
             await talk.begin()
         await asyncio.gather(*(_wait_for_first_burst(server, clients, plan) for server in servers))
-        _progress(f"every client has sent its first burst; the others take {plan.seconds:.0f} s")
+        progress(f"every client has sent its first burst; the others take {plan.seconds:.0f} s")
         turns = (plan.limit * number / len(talks) for number in range(len(talks)))
         await asyncio.gather(*(talk.go_on(turn) for talk, turn in zip(talks, turns, strict=True)))
     finally:
@@ -306,7 +306,7 @@ async def benchmark(options: argparse.Namespace, directory: Path) -> int:
     clients, labels = [], {}
     for client in all_clients():
         if client.key in options.clients:
-            _progress(f"preparing {client.key}")
+            progress(f"preparing {client.key}")
             try:
                 version = client.peer.prepare(directory)
             except PeerMissingError as error:
@@ -318,7 +318,7 @@ async def benchmark(options: argparse.Namespace, directory: Path) -> int:
         servers, versions = [], {}
         for server in idle_servers.all_servers():
             if server.key in options.servers:
-                _progress(f"starting {server.key}")
+                progress(f"starting {server.key}")
                 try:
                     versions[server.key] = server.prepare()
                     stack.enter_context(server.running(directory / server.key, plan.limit))
@@ -355,27 +355,9 @@ async def benchmark(options: argparse.Namespace, directory: Path) -> int:
     return 1 if problems else 0
 
 
-def _progress(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
-async def _until_signalled(options: argparse.Namespace, directory: Path) -> int:
-    """As `benchmark`, but SIGTERM and SIGHUP end it in order."""
-    this = asyncio.current_task()
-    assert this is not None
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(number, this.cancel)
-    return await benchmark(options, directory)
-
-
 def main() -> int:
     options = parse(sys.argv[1:])
-    try:
-        with tempfile.TemporaryDirectory(prefix="livepost-liveness-") as directory:
-            return asyncio.run(_until_signalled(options, Path(directory)))
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        print("liveness: interrupted; everything it started is stopped", file=sys.stderr)
-        return 130
+    return interruptible.run("liveness", lambda directory: benchmark(options, directory))
 
 
 if __name__ == "__main__":

@@ -41,19 +41,19 @@ import contextlib
 import json
 import os
 import shutil
-import signal
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import idle_servers
+import interruptible
 import machine
 import measure
 import peers
 from conversation import Conversation
 from idle_servers import Counts, IdleServer, ServerMissingError
+from interruptible import progress
 from reuse_figures import Figures, Host, figures, missed, shown, shown_crossings
 from reuse_plan import (
     WAIT_MILLISECONDS,
@@ -232,13 +232,13 @@ async def start(
             pairs = [next(one for one in idle_servers.all_servers() if one.key == key) for _ in range(2)]
             versions = [server.prepare() for server in pairs]
             for server, setting in zip(pairs, settings(pairs[0], quick=options.quick), strict=False):
-                _progress(f"starting {key}, {setting.name}")
+                progress(f"starting {key}, {setting.name}")
                 folder = directory / f"{key}-{setting.name}"
                 stack.enter_context(server.running(folder, setting.limit, setting.told_cap))
                 made.append((server, versions[0], setting, directory / f"memory-{number}-{setting.name}"))
         except ServerMissingError as error:
             missing[key] = str(error)
-    _progress(f"measuring them, which takes {max((one[2].limit for one in made), default=0)} s")
+    progress(f"measuring them, which takes {max((one[2].limit for one in made), default=0)} s")
     limits = await asyncio.gather(
         *(
             probe(program, server, setting, memory, number * PROBES_APART_SECONDS)
@@ -260,10 +260,10 @@ async def prove(options: argparse.Namespace, directory: Path) -> int:
         hosts, missing = await start(livepost.program, options, directory, stack)
         talks = proof(livepost.program, hosts, options, directory)
         seconds = max((sum(talk.plan.pauses) for talk in talks), default=0.0)
-        _progress(f"{len(talks)} conversations, which take {seconds:.0f} s")
+        progress(f"{len(talks)} conversations, which take {seconds:.0f} s")
         problems = await converse(talks)
         short = [host for host in hosts if host.setting.name == "short"]
-        _progress("the same limits, unknown")
+        progress("the same limits, unknown")
         crossings = first_crossings(livepost.program, short, directory)
         problems += await converse(crossings)
     rows = [talk.figures for talk in talks if talk.figures is not None]
@@ -319,27 +319,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     return options
 
 
-def _progress(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
-async def _until_signalled(options: argparse.Namespace, directory: Path) -> int:
-    """As `prove`, but SIGTERM and SIGHUP end it in order."""
-    this = asyncio.current_task()
-    assert this is not None
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(number, this.cancel)
-    return await prove(options, directory)
-
-
 def main() -> int:
     options = parse(sys.argv[1:])
-    try:
-        with tempfile.TemporaryDirectory(prefix="livepost-reuse-") as directory:
-            return asyncio.run(_until_signalled(options, Path(directory)))
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        print("reuse: interrupted; everything it started is stopped", file=sys.stderr)
-        return 130
+    return interruptible.run("reuse", lambda directory: prove(options, directory))
 
 
 if __name__ == "__main__":

@@ -80,7 +80,7 @@ def test_what_goes_at_once_goes_where_its_detour_leads_or_ahead_of_all(retries: 
     retries.add(late, START)
     retries.release_due(START)
     retries.hasten(led)
-    retries.add(prompt, START, is_prompt=True)
+    retries.hasten(prompt)
     assert (list(lane), list(retries.prompt), list(retries.ready)) == ([led], [prompt], [late])
     assert (len(retries), retries.waiting) == (3, 2)
 

@@ -817,8 +817,7 @@ class SpiedGate(Spied):
 
 
 class SpiedRetries(Spied):
-    def add(self, exchange: Exchange, at: float, *, is_prompt: bool) -> None:
-        assert not is_prompt
+    def add(self, exchange: Exchange, at: float) -> None:
         self._call(exchange, at)
 
 

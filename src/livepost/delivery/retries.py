@@ -62,11 +62,8 @@ class Retries:
         self._queues.append(deque())
         return self._queues[-1]
 
-    def add(self, exchange: Exchange, at: float, *, is_prompt: bool = False) -> None:
-        """Try this one again, not before `at`, or as soon as may be."""
-        if is_prompt:
-            self.hasten(exchange)
-            return
+    def add(self, exchange: Exchange, at: float) -> None:
+        """Try this one again, not before `at`."""
         self._hold(exchange)
         heapq.heappush(self._later, (at, next(self._sequence), exchange))
 

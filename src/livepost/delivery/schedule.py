@@ -319,7 +319,10 @@ class Schedule:
         if at is None:
             return False
         self._account.again(exchange, ruling.reason, response, now - exchange.sent_at)
-        self._retries.add(exchange, at, is_prompt=is_unseen and at == now)
+        if is_unseen and at == now:
+            self._retries.hasten(exchange)
+        else:
+            self._retries.add(exchange, at)
         self._retries.release_due(now)
         self._remind_at(at)
         return True

@@ -15,7 +15,7 @@ from livepost.net.connection_state import ConnectionState
 from livepost.net.deadlines import NEVER, Alarm
 from livepost.net.dial import Dialed
 from livepost.net.hand_over import HandOverReason
-from livepost.net.knowledge import Knowledge
+from livepost.net.knowledge import KeepAlive, Knowledge
 from livepost.net.reuse import Decision
 from livepost.net.surroundings import Surroundings
 from livepost.net.tcp_info import read_progress
@@ -141,11 +141,8 @@ class Keeper:
         if not connection.spare:
             # When it has room again, it becomes idle anew.
             return
-        if self._is_used_up(connection):
-            connection.close(CloseReason.LIMIT_REACHED)
-            return
         self._hungry.pop(connection.number, None)
-        connection.probe(Exchange(self._keepalive.head, b""), self._shared.clock())
+        self._ask(connection, self._keepalive, self._shared.clock())
 
     def close_if_slept(self) -> None:
         """To be called before idle connections are used: after a sleep none of them can be trusted."""
@@ -182,16 +179,17 @@ class Keeper:
             self._retire(connection)
         elif can_ping:
             connection.ping(now)
-        elif self._is_used_up(connection):
-            connection.close(CloseReason.LIMIT_REACHED)
         elif self._keepalive is not None:
-            connection.probe(Exchange(self._keepalive.head, b""), now)
+            self._ask(connection, self._keepalive, now)
         return False
 
     @staticmethod
-    def _is_used_up(connection: Connection) -> bool:
-        """A test would be the last request that the server answers on it, or one more."""
-        return connection.hand_over.is_limit_ours and connection.left < 2
+    def _ask(connection: Connection, keepalive: KeepAlive, now: float) -> None:
+        """Ask for what is safe, unless that would be the last request that the server answers."""
+        if connection.hand_over.is_limit_ours and connection.left < 2:
+            connection.close(CloseReason.LIMIT_REACHED)
+        else:
+            connection.probe(Exchange(keepalive.head, b""), now)
 
     def _retire(self, connection: Connection) -> None:
         wants_to_see = self._liveness.wants_to_see_idle_close and connection.has_answered
@@ -313,12 +311,8 @@ class Keeper:
             if connection.state is _IDLE and connection.has_outlived_limit:
                 self.outlived_limit(connection)
             # With one request more the server would end it.
-            plan = connection.hand_over
-            if (
-                plan.is_limit_ours
-                and connection.state is _BUSY
-                and connection.requests >= plan.requests_limit
-            ):
+            is_full = connection.hand_over.is_limit_ours and not connection.left
+            if is_full and connection.state is _BUSY:
                 connection.drain(CloseReason.LIMIT_REACHED)
 
     def plan(self, connection: Connection) -> None:
