@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from livepost.records.validate import defect
+from livepost.records.validate import defect, have_none
 
 TOKENS = [
     *(rb'[ ] { } , : " \ \\ \n \u \ud800 \udc00 \\ud800 \uD83D\uDE00 \ud8 \x \/'.split()),
@@ -54,6 +54,19 @@ def test_agrees_with_the_standard_library(text: bytes) -> None:
     reason = defect(text)
     assert (reason is None) == is_json(text)
     assert reason is None or "\n" not in reason
+
+
+@settings(deadline=None)
+@given(st.lists(nearly_json() | st.lists(st.sampled_from(TOKENS), max_size=3).map(b"".join), max_size=6))
+@example([b"1", b'"\xff"'])
+@example(['"é"'.encode(), b"{}"])
+def test_many_are_judged_as_each_is(texts: list[bytes]) -> None:
+    assert have_none(texts) <= all(defect(text) is None for text in texts)
+    assert have_none([text for text in texts if is_json(text) and b"\\u" not in text])
+
+
+def test_nesting_too_deep_is_a_defect_among_many() -> None:
+    assert not have_none([b"1", b"[" * 100_000])
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,10 @@ back, and it is copied once however many blocks it spans.
 from __future__ import annotations
 
 from io import BytesIO
+from itertools import count, repeat
 
 from livepost.model import Record, Rejection
-from livepost.records.validate import BYTE_ORDER_MARK, defect, too_long
+from livepost.records.validate import BYTE_ORDER_MARK, defect, have_none, too_long
 
 # What may still come off the ends of a line: a byte order mark and a carriage return.
 _STRIPPED_BYTES = len(BYTE_ORDER_MARK) + 1
@@ -46,7 +47,10 @@ class NdjsonReader:
             self._end_line(lines.pop(0), results)
             if b"\r" in block:
                 lines = [line.removesuffix(b"\r") for line in lines]
-            self._add(lines, results)
+            if max(map(len, lines), default=0) <= self._max_record_bytes and have_none(lines):
+                self._add_sound(lines, results)
+            else:
+                self._add(lines, results)
         if rest:
             self._begin_line(rest, results)
         return results
@@ -81,6 +85,13 @@ class NdjsonReader:
         if self._lines_ended == 0:
             part = part.removeprefix(BYTE_ORDER_MARK)
         self._add([part.removesuffix(b"\r")], results)
+
+    def _add_sound(self, lines: list[bytes], results: list[Record | Rejection]) -> None:
+        """As `_add`, for lines that all hold a record."""
+        numbers, line_numbers = count(self.next_number), count(self._lines_ended + 1)
+        results.extend(map(Record, numbers, lines, repeat(self._source), line_numbers))
+        self.next_number += len(lines)
+        self._lines_ended += len(lines)
 
     def _add(self, lines: list[bytes], results: list[Record | Rejection]) -> None:
         number, line_number = self.next_number, self._lines_ended

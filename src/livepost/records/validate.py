@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections import deque
+from collections.abc import Sequence
 from typing import NoReturn
 
 import msgspec
@@ -33,6 +35,20 @@ def defect(text: bytes) -> str | None:
     except msgspec.DecodeError:
         return _not_utf8(text) or _second_opinion(text)
     return None if text.isascii() else _not_utf8(text)
+
+
+def have_none(texts: Sequence[bytes]) -> bool:
+    """Whether `defect` says of none of these that it has one; False also if that is not certain.
+
+    A quarter cheaper than to ask of each: no line of Python runs in between.
+    """
+    try:
+        deque(map(_decode, texts), maxlen=0)
+        if not all(map(bytes.isascii, texts)):
+            deque(map(bytes.decode, texts), maxlen=0)
+    except (RecursionError, msgspec.DecodeError, UnicodeDecodeError):
+        return False
+    return True
 
 
 def too_long(max_record_bytes: int) -> str:
