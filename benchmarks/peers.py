@@ -241,6 +241,16 @@ class Script(Peer):
         ]
 
 
+class BareLoop(Script):
+    """No client, but what none written in Python can go below."""
+
+    def __init__(self) -> None:
+        super().__init__("bare", "bare Python loop (2, 4)", "bare", (1.0, 1.0))
+
+    def prepare(self, directory: Path) -> str:
+        return ""
+
+
 def all_peers() -> list[Peer]:
     """Every peer there is, in the order in which they are shown."""
     return [
@@ -250,6 +260,7 @@ def all_peers() -> list[Peer]:
         H2load(),
         Go(default_transport=False),
         Go(default_transport=True),
+        BareLoop(),
         Script("pycurl", "pycurl multi (2)", "pycurl", (0.1, 0.1)),
         Script("aiohttp", "aiohttp, 64 tasks (2)", "aiohttp", (0.02, 0.02)),
         Script("httpx", "httpx.Client (2, 3)", "httpx", (0.003, 0.003)),
@@ -262,6 +273,7 @@ NOTES = (
     "(1) does not check answers beyond their status; one fixed body, for as long as so many records take",
     "(2) fewer records; figures of its loop alone, without the interpreter's start",
     "(3) one record after the other over one connection at a time",
+    "(4) epoll, recv and send, parsing and keeping nothing: the least that Python and the kernel need",
 )
 
 

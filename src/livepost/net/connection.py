@@ -295,17 +295,19 @@ class Connection(TimedLink):
         if not (exchanges and machine.room):
             self._become_idle(now)
             return
+        if self.state is not _BUSY:
+            self._enter(_BUSY)
         exchange = exchanges.pop()
         self.requests = requests = self.requests + 1
         exchange.connection = self.number
         exchange.request_on_connection = requests
-        send = machine.send
+        send, take_output = machine.send, machine.take_output
         send(exchange)
-        if self.state is not _BUSY:
-            self._enter(_BUSY)
         # Moving a deadline later is the common case, and then only stores the number.
         self.deadline = deadline = now + self._answer_limit
-        if self._flush(now) and (deadline < self.queued_at or machine.body_held or self._unsent is not None):
+        if self._put(take_output(), now) and (
+            deadline < self.queued_at or machine.body_held or self._unsent is not None
+        ):
             self._deadlines.set(self, self._answer_deadline())
         if requests >= self.worn_at:
             self._wear_by_requests()

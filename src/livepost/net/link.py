@@ -135,32 +135,36 @@ class Link:
         What the kernel does not take waits until the socket is writable.
         """
         machine = self._machine
-        write = self._write
-        while True:
-            unsent = self._unsent
-            output = machine.take_output() if unsent is None else unsent
-            if not output:
-                return True
-            try:
-                sent = write(output)
-            except NOT_NOW:
-                sent = 0
-            except OSError as error:
-                self._unsent = memoryview(output)
-                self._write_failed(error)
+        unsent = self._unsent
+        if unsent is not None:
+            self._unsent = None
+            if not self._put(unsent, now):
                 return False
-            self.bytes_sent += sent
-            if sent < len(output):
-                self._unsent = memoryview(output)[sent:]
-                if unsent is None:
-                    self._shared.poller.want_writable(self, True)
-                return True
-            self._written_at = now
-            if unsent is not None:
-                self._unsent = None
+            if self._unsent is None:
                 self._shared.poller.want_writable(self, False)
-            elif not machine.has_more_output:
-                return True
+        while self._unsent is None and (output := machine.take_output()):
+            if not self._put(output, now):
+                return False
+        return True
+
+    def _put(self, output: bytes | memoryview, now: float) -> bool:
+        """Write this, of which nothing was written so far; False when the connection broke and was closed."""
+        write = self._write
+        try:
+            sent = write(output)
+        except NOT_NOW:
+            sent = 0
+        except OSError as error:
+            self._unsent = memoryview(output)
+            self._write_failed(error)
+            return False
+        self.bytes_sent += sent
+        if sent == len(output):
+            self._written_at = now
+        else:
+            self._unsent = memoryview(output)[sent:]
+            self._shared.poller.want_writable(self, True)
+        return True
 
     def _write_failed(self, error: OSError) -> None:
         """A server that answers early (413, 401) and closes has left its answer for us to read."""

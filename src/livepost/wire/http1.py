@@ -65,7 +65,6 @@ class Http1Machine:
     is_multiplexed = False
     capacity = 1
     unserved = 0
-    has_more_output = False
     ping_open = False
     unheard = 0
 

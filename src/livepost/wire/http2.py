@@ -138,10 +138,6 @@ class Http2Machine:
         return bool(self._uploads.held)
 
     @property
-    def has_more_output(self) -> bool:
-        return self._uploads.is_ready
-
-    @property
     def ping_open(self) -> bool:
         """A PING was sent, or is to be, and its answer has not come."""
         return self._upkeep.ping_open

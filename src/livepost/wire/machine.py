@@ -89,10 +89,6 @@ class Machine(Protocol):
         """
 
     @property
-    def has_more_output(self) -> bool:
-        """Whether `take_output` may give more once all that it gave is written."""
-
-    @property
     def body_held(self) -> bool:
         """A request body waits for `100 Continue`, or for the peer's greeting (see `release_body`)."""
 
