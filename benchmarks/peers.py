@@ -242,10 +242,10 @@ class Script(Peer):
 
 
 class BareLoop(Script):
-    """No client, but what none written in Python can go below."""
+    """What no client written in Python can go below."""
 
     def __init__(self) -> None:
-        super().__init__("bare", "bare Python loop (2, 4)", "bare", (1.0, 1.0))
+        super().__init__("bare", "bare Python loop (4)", "bare", (1.0, 1.0))
 
     def prepare(self, directory: Path) -> str:
         return ""
@@ -273,7 +273,7 @@ NOTES = (
     "(1) does not check answers beyond their status; one fixed body, for as long as so many records take",
     "(2) fewer records; figures of its loop alone, without the interpreter's start",
     "(3) one record after the other over one connection at a time",
-    "(4) epoll, recv and send, parsing and keeping nothing: the least that Python and the kernel need",
+    "(4) a loop of epoll, recv and send that parses and keeps nothing, without its start: no client",
 )
 
 

@@ -189,7 +189,7 @@ def _show_head(
     software = [f"{servers.nginx_version()} with its default limits"]
     if "http2" in options.scenarios:
         software += servers.nghttpd_version()
-    software += dict.fromkeys(versions.values())
+    software += dict.fromkeys(filter(None, versions.values()))
     report.show(*textwrap.wrap("; ".join(software), table.WIDTH))
     report.raw |= {
         "machine": machine.describe(),
