@@ -26,10 +26,16 @@ TARGET = parse_target("http://api.test/")
 RUN_ID = uuid.UUID("12345678-1234-4234-8234-123456789abc")
 LONGEST = RetryPolicy(uniform=lambda low, high: high)
 CREATED = Response(201, (), b"")
+DOUBT = "after an attempt that may have been processed"
 
 
 def record(number: int) -> Record:
     return Record(number, b"%d" % number, "-", number)
+
+
+def keyed(number: int, key: str) -> Record:
+    """To be ordered by the pointer `/key`."""
+    return Record(number, b'{"key": "%s"}' % key.encode(), "-", number)
 
 
 def rejection(number: int) -> Rejection:
