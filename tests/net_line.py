@@ -16,8 +16,9 @@ import ssl
 from collections.abc import Callable
 from typing import Any
 
+from h2.settings import SettingCodes
 from net_fakes import FakeWork, ManualTime, Peer, RecordingObserver, tcp_pair, turn, turn_until
-from server_ends import ServerEnd
+from server_ends import Http2End, ServerEnd
 
 from livepost.config import Timeouts
 from livepost.events import CloseReason
@@ -126,6 +127,11 @@ class Line:
 
     # With an end.
 
+    @property
+    def http2(self) -> Http2End:
+        assert isinstance(self.end, Http2End)
+        return self.end
+
     def greet(self) -> None:
         """Begin as connections do: offered work, of which there is none yet, and greeted."""
         assert self.end is not None
@@ -195,6 +201,20 @@ class Line:
 
 MakeLine = Callable[..., Line]
 MakeTlsPair = Callable[..., tuple[ssl.SSLSocket, ssl.SSLSocket]]
+
+
+def greeted(make_line: MakeLine, settings: dict[SettingCodes, int] | None = None, **timeouts: Any) -> Line:
+    """A line for HTTP/2 whose server has said how much it takes."""
+    line = make_line(end=Http2End(settings), **timeouts)
+    line.greet()
+    line.hungry = line.idled = 0
+    line.changed.clear()
+    return line
+
+
+def numbered(count: int) -> list[bytes]:
+    """Bodies: 1, 2, 3 …"""
+    return [b"%d" % number for number in range(1, count + 1)]
 
 
 def pair(kind: str, tls_pair: MakeTlsPair, buffer_bytes: int | None = None) -> Any:

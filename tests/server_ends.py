@@ -23,6 +23,9 @@ from livepost.wire.machine import Machine
 
 OK = b"ok"
 
+STREAMS = SettingCodes.MAX_CONCURRENT_STREAMS
+WINDOW = SettingCodes.INITIAL_WINDOW_SIZE
+
 
 class ServerEnd(Protocol):
     """What it says is returned, what it is asked is in `bodies`."""
@@ -118,7 +121,7 @@ class Http2End:
     def __init__(self, settings: Mapping[SettingCodes, int] | None = None) -> None:
         config = h2.config.H2Configuration(client_side=False)
         self.connection = h2.connection.H2Connection(config)
-        values = {SettingCodes.MAX_CONCURRENT_STREAMS: 100, **(settings or {})}
+        values = {STREAMS: 100, **(settings or {})}
         self.connection.local_settings = Settings(client=False, initial_values=values)
         self.connection.initiate_connection()
         self._bodies: dict[int, bytearray] = {}
@@ -193,11 +196,20 @@ class Http2End:
         self.connection.update_settings({int(number): value for number, value in settings.items()})
         return self._said()
 
+    def open_no_more_window(self) -> None:
+        """What comes is taken, and makes no room for more."""
+        self.connection.acknowledge_received_data = lambda *arguments: None  # type: ignore[method-assign]
+
     def nonsense(self) -> bytes:
         return bytes((0, 0, 1, 6, 0, 0, 0, 0, 0)) + b"x"
 
     def _said(self) -> bytes:
         return self.connection.data_to_send()
+
+
+def streams(count: int) -> Http2End:
+    """One that takes so many requests at a time."""
+    return Http2End({STREAMS: count})
 
 
 ENDS: dict[str, Callable[[], ServerEnd]] = {"http/1.1": Http1End, "h2": Http2End}

@@ -5,17 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from h2.settings import SettingCodes
 from pool_scene import MakeScene, Scene, bodies
-from server_ends import Http1End, Http2End, ServerEnd
+from server_ends import STREAMS, Http1End, ServerEnd, streams
 
 from livepost.net.connection_state import ConnectionState
-
-STREAMS = SettingCodes.MAX_CONCURRENT_STREAMS
-
-
-def streams(count: int) -> Http2End:
-    return Http2End({STREAMS: count})
 
 
 def at_a_time(scene: Scene) -> int:

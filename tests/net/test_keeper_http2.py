@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from h2.settings import SettingCodes
 from pool_scene import MakeScene
+from server_ends import STREAMS
 
 from livepost.net.connection_state import ConnectionState
 from livepost.net.fact import Fact, Source, Subject
@@ -12,7 +12,6 @@ from livepost.net.liveness import Liveness
 from livepost.wire.message import RequestHead
 
 HEALTH = RequestHead(method=b"GET", target=b"/health", authority=b"localhost", scheme=b"http", fields=())
-STREAMS = SettingCodes.MAX_CONCURRENT_STREAMS
 
 
 def test_no_heartbeat_while_the_server_gives_no_stream(make_scene: MakeScene) -> None:

@@ -1,4 +1,4 @@
-"""Connections that carry many exchanges, and end while they are offered work, or take something in."""
+"""Connections that carry many exchanges, and end: by a goodbye, by a failure, or while offered work."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import contextlib
 import ssl
 
 import pytest
-from h2.settings import SettingCodes
 from net_fakes import FakeWork
-from net_line import Line, MakeLine, MakeTlsPair
-from server_ends import Http2End
+from net_line import Line, MakeLine, MakeTlsPair, greeted, numbered
+from server_ends import STREAMS, Http2End
 
 from livepost.events import CloseReason
 from livepost.model import Sent
@@ -17,15 +16,151 @@ from livepost.net import connection as connection_module
 from livepost.net.connection_state import ConnectionState
 from livepost.net.poller import READABLE
 from livepost.net.tcp_info import Proof
+from livepost.wire.frames import LARGEST_STREAM
 from livepost.wire.machine import Event
 from livepost.wire.message import Exchange
 
-STREAMS = SettingCodes.MAX_CONCURRENT_STREAMS
+
+def test_what_a_goodbye_refuses_and_what_it_lets_go_on(make_line: MakeLine) -> None:
+    line = greeted(make_line)
+    line.post(*numbered(3))
+    line.serve(3)
+    line.say(line.http2.announce_the_end(LARGEST_STREAM))
+    assert (line.connection.capacity, line.connection.room, line.changed) == (0, 0, [0])
+    assert line.work.failures == []
+    line.say(line.http2.announce_the_end(3))
+    assert [(body, sent) for body, sent, _ in line.work.failures] == [(b"3", Sent.REFUSED)]
+    assert line.connection.requests_served == 2
+    line.answer()
+    assert line.closed == []
+    line.answer()
+    assert line.reason is CloseReason.SERVER_ANNOUNCED
 
 
-def end_of(line: Line) -> Http2End:
-    assert isinstance(line.end, Http2End)
-    return line.end
+def test_a_goodbye_while_idle(make_line: MakeLine) -> None:
+    line = greeted(make_line)
+    line.say(line.http2.announce_the_end(0))
+    assert line.reason is CloseReason.SERVER_IDLE
+
+
+@pytest.mark.parametrize("how", ["finish", "reset"])
+def test_an_end_after_a_goodbye_was_announced(make_line: MakeLine, how: str) -> None:
+    line = greeted(make_line)
+    line.post(b"1", b"2")
+    line.serve(2)
+    line.say(line.http2.announce_the_end(1))
+    getattr(line.peer, how)()
+    line.until_closed()
+    assert line.reason is CloseReason.SERVER_ANNOUNCED
+    assert [(body, sent) for body, sent, _ in line.work.failures] == [
+        (b"2", Sent.REFUSED),
+        (b"1", Sent.ALL),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        (0xB, CloseReason.ENHANCE_YOUR_CALM),
+        (0xD, CloseReason.HTTP_1_1_REQUIRED),
+        (0x1, CloseReason.SERVER_ERROR),
+    ],
+)
+def test_why_the_server_says_goodbye(make_line: MakeLine, code: int, reason: CloseReason) -> None:
+    line = greeted(make_line)
+    line.post(b"1")
+    line.serve(1)
+    line.say(line.http2.announce_the_end(1, code))
+    assert (line.connection.closing, line.changed) == (reason, [0])
+    line.answer()
+    assert line.reason is reason
+
+
+def test_a_stream_that_is_refused_leaves_the_rest(make_line: MakeLine) -> None:
+    line = greeted(make_line)
+    line.post(b"1", b"2")
+    line.serve(2)
+    line.say(line.http2.refuse(0x7))
+    assert line.failure == (b"1", Sent.REFUSED, "the server reset the stream (REFUSED_STREAM)")
+    line.answer()
+    assert line.closed == []
+
+
+def test_one_that_is_too_old_ends_with_its_last_answer(make_line: MakeLine) -> None:
+    line = greeted(make_line)
+    line.post(b"1", b"2")
+    line.serve(2)
+    line.connection.drain()
+    line.work.add(b"3")
+    line.answer()
+    assert line.closed == []
+    line.answer()
+    assert line.reason is CloseReason.TOO_OLD
+    assert line.work.waiting == 1
+
+
+def refuse_to_write(line: Line) -> None:
+    """The kernel knows that the connection is broken, but not yet when it is asked."""
+
+    def write(data: bytes | memoryview) -> int:
+        raise ConnectionResetError(104, "Connection reset by peer")
+
+    line.connection._write = write
+
+
+def test_a_reset_of_a_stream_that_cannot_be_written_ends_the_connection(make_line: MakeLine) -> None:
+    line = greeted(make_line, max_time=60.0)
+    line.post(b"1")
+    line.time.advance(20.0)
+    line.post(b"2")
+    refuse_to_write(line)
+    line.time.advance(40.0)
+    assert line.reason is CloseReason.RESET
+    assert [(body, sent) for body, sent, _ in line.work.failures] == [(b"1", Sent.ALL), (b"2", Sent.ALL)]
+
+
+def test_requests_that_cannot_be_written_were_not_sent(make_line: MakeLine) -> None:
+    line = greeted(make_line)
+    line.post(b"1")
+    refuse_to_write(line)
+    line.post(b"2", b"3")
+    assert line.reason is CloseReason.RESET
+    assert sorted((body, sent) for body, sent, _ in line.work.failures) == [
+        *((b"1", Sent.ALL), (b"2", Sent.NOTHING), (b"3", Sent.NOTHING)),
+    ]
+
+
+def test_what_is_owed_to_the_server_and_cannot_be_written_ends_the_connection(make_line: MakeLine) -> None:
+    line = greeted(make_line)
+    line.post(b"1")
+    refuse_to_write(line)
+    line.http2.connection.ping(b"12345678")
+    line.peer.send(line.http2.connection.data_to_send())
+    line.until_closed()
+    assert line.reason is CloseReason.RESET
+    assert line.failure[:2] == (b"1", Sent.ALL)
+
+
+@pytest.mark.parametrize("how", ["goodbye", "no goodbye", "reset"])
+def test_an_end_right_behind_the_last_record(make_line: MakeLine, tls_pair: MakeTlsPair, how: str) -> None:
+    """It is seen although nothing more comes that would wake anybody, and after what came before it."""
+    line = make_line(tls_pair(), end=Http2End())
+    line.greet()
+    line.post(b"1", b"2")
+    line.serve(2)
+    line.peer.send(line.http2.answer())
+    if how == "goodbye":
+        line.peer.say_goodbye()
+    elif how == "no goodbye":
+        line.finish_tcp()
+    else:
+        line.peer.reset()
+    line.until_closed()
+    assert line.reason in (CloseReason.SERVER_CLOSED, CloseReason.RESET)
+    if how != "reset":
+        # Linux throws away what was not read when a reset comes.
+        assert [body for body, _ in line.work.answers] == [b"1"]
+        assert [(body, sent) for body, sent, _ in line.work.failures] == [(b"2", Sent.ALL)]
 
 
 class Other:
@@ -102,7 +237,7 @@ def test_a_connection_without_room_is_told_to_become_idle(make_line: MakeLine) -
     line.post(b"1")
     line.serve(1)
     line.answer()
-    line.say(end_of(line).change({STREAMS: 0}))
+    line.say(line.http2.change({STREAMS: 0}))
     line.serve()
     idled = line.idled
     line.post(b"2")
@@ -123,8 +258,8 @@ def test_an_end_behind_a_record_writes_nothing_to_a_connection_that_is_given_up(
         raise ssl.SSLWantWriteError
 
     line.connection._write = write  # type: ignore[assignment]
-    end_of(line).connection.ping(b"12345678")
-    line.peer.send(end_of(line).connection.data_to_send())
+    line.http2.connection.ping(b"12345678")
+    line.peer.send(line.http2.connection.data_to_send())
     line.finish_tcp()
     line.arrives()
     # The kernel was asked before the end came.
@@ -143,7 +278,7 @@ def test_a_goodbye_to_what_is_under_way_is_no_idle_close(make_line: MakeLine, dr
     line.serve(1)
     if drains:
         line.connection.drain()
-    line.say(end_of(line).answer_and_announce_the_end())
+    line.say(line.http2.answer_and_announce_the_end())
     assert line.response.status == 201
     assert line.reason is CloseReason.SERVER_ANNOUNCED
 

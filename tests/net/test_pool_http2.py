@@ -9,12 +9,11 @@ from typing import Any
 
 import pytest
 from h2.exceptions import ProtocolError
-from h2.settings import SettingCodes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from net_fakes import ManualTime
 from pool_scene import MakeScene, Scene, Server, bodies
-from server_ends import Http1End, Http2End, ServerEnd
+from server_ends import STREAMS, Http1End, Http2End, ServerEnd, streams
 
 from livepost.config import Limits
 from livepost.events import CloseReason, HttpVersion
@@ -22,13 +21,6 @@ from livepost.model import Sent
 from livepost.net.connection_state import ConnectionState
 from livepost.net.pool import Pool
 from livepost.wire.frames import ErrorCode, rst_stream_frame, settings_frame
-
-STREAMS = SettingCodes.MAX_CONCURRENT_STREAMS
-
-
-def streams(count: int) -> Http2End:
-    return Http2End({STREAMS: count})
-
 
 # Streams before connections.
 
@@ -86,7 +78,7 @@ def test_full_windows_are_no_reason_for_another_connection(make_scene: MakeScene
     server = scene.pool._alive
     assert len(server) == 1
     end = Http2End()
-    end.connection.acknowledge_received_data = lambda *arguments: None  # type: ignore[method-assign]
+    end.open_no_more_window()
     scene.peers[0].send(end.greeting())
     scene.turn()
     scene.post(b"more")
