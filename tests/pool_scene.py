@@ -46,6 +46,11 @@ def bodies(count: int) -> list[bytes]:
     return [b"%d" % n for n in range(1, count + 1)]
 
 
+def patiently(error: DialError, failures: int) -> float | None:
+    """A redial delay: growing pauses; gives up at the twelfth failure."""
+    return None if failures >= 12 else min(5.0, 0.1 * 2.0**failures)
+
+
 class ManualDialer:
     """Dials end when, and as, the test says."""
 
