@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -12,6 +13,9 @@ from livepost.delivery.retry import RetryPolicy
 from livepost.model import Outcome, Record, Rejection, State
 from livepost.policy import PaceOptions
 from livepost.records.source import ObjectSource
+from livepost.rehearsal.reply import Reply
+from livepost.rehearsal.request import RequestSeen
+from livepost.report.progress import Snapshot
 from livepost.target import parse_target
 from livepost.wire.message import Exchange, Response
 
@@ -55,6 +59,26 @@ class Log:
         self._on_call(words)
 
 
+class FakeProgress:
+    """Keeps what is asked of it; `on_tick` is called with the number of each tick."""
+
+    def __init__(self, interval_seconds: float | None, on_tick: Callable[[int], None]) -> None:
+        self.interval_seconds = interval_seconds
+        self.calls: list[str] = []
+        self.snapshots: list[Snapshot] = []
+        self._on_tick = on_tick
+
+    def start(self) -> None:
+        self.calls.append("start")
+
+    def tick(self, snapshot: Snapshot) -> None:
+        self.snapshots.append(snapshot)
+        self._on_tick(len(self.snapshots))
+
+    def stop(self) -> None:
+        self.calls.append("stop")
+
+
 def run(coroutine: Coroutine[Any, Any, None]) -> None:
     """On asyncio's own loop, in debug mode so that nothing goes unnoticed."""
 
@@ -84,3 +108,9 @@ def counts(result: Result) -> tuple[int, int, int, int]:
     found = (records.delivered, records.rejected, records.in_doubt, records.unsent)
     assert sum(found) == records.read
     return found
+
+
+def answer_with(*replies: Reply | None) -> Callable[[RequestSeen], Reply | None]:
+    """Scripted replies, one after the other; afterwards the usual ones."""
+    script = itertools.chain(replies, itertools.repeat(None))
+    return lambda request: next(script)
