@@ -66,20 +66,25 @@ class FakeTransport(asyncio.Transport):
     def __init__(self) -> None:
         self.socket = FakeSocket()
         super().__init__({"socket": self.socket})
-        self.written = b""
+        self.writes: list[bytes] = []
         self.told: list[str] = []
         self.protocol: asyncio.BaseProtocol | None = None
 
+    @property
+    def written(self) -> bytes:
+        return b"".join(self.writes)
+
     def take(self) -> bytes:
         """What was written since it was asked last."""
-        written, self.written = self.written, b""
+        written = self.written
+        self.writes.clear()
         return written
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         self.protocol = protocol
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        self.written += data
+        self.writes.append(bytes(data))
 
     def can_write_eof(self) -> bool:
         return True

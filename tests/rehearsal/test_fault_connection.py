@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import socket
 import ssl
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 
 import pytest
 from practice_stats import stats
+from practice_talk import FakeTransport, ManualLoop, run
 from raw_client import RawClient, get, post
 
 from livepost.rehearsal.api import PracticeApi
@@ -362,50 +362,6 @@ def test_an_onlooker_that_goes_on_to_fail_counts_from_then_on(serve: Serve) -> N
         assert server.stats.connections == 1
 
 
-class ManualLoop(asyncio.SelectorEventLoop):
-    """Its time stands still until it is told to move."""
-
-    now = 1000.0
-
-    def time(self) -> float:
-        return self.now
-
-    async def advance(self, seconds: float) -> None:
-        self.now += seconds
-        for _ in range(3):
-            await asyncio.sleep(0)
-
-
-class FakeTransport(asyncio.Transport):
-    """Remembers what it was told."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.writes: list[bytes] = []
-        self.told: list[str] = []
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        self.writes.append(bytes(data))
-
-    def can_write_eof(self) -> bool:
-        return True
-
-    def write_eof(self) -> None:
-        self.told.append("write_eof")
-
-    def close(self) -> None:
-        self.told.append("close")
-
-    def abort(self) -> None:
-        self.told.append("abort")
-
-    def pause_reading(self) -> None:
-        self.told.append("pause_reading")
-
-    def resume_reading(self) -> None:
-        self.told.append("resume_reading")
-
-
 def opened(*faults: Fault | None) -> tuple[FaultyConnection, FakeTransport, Tally, Ledger]:
     tally = Tally()
     ledger = Ledger()
@@ -416,12 +372,6 @@ def opened(*faults: Fault | None) -> tuple[FaultyConnection, FakeTransport, Tall
     connection, transport = FaultyConnection(Visit(1, tally), conduct, ServerLimits()), FakeTransport()
     connection.connection_made(transport)
     return connection, transport, tally, ledger
-
-
-def run(steps: Callable[[ManualLoop], Coroutine[None, None, None]]) -> None:
-    loop = ManualLoop()
-    with asyncio.Runner(loop_factory=lambda: loop) as runner:
-        runner.run(steps(loop))
 
 
 def test_nothing_is_read_while_an_answer_is_held_back() -> None:

@@ -1,30 +1,16 @@
 from __future__ import annotations
 
-import asyncio
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import cast
 
 import pytest
+from practice_talk import ManualLoop, run
 
 from livepost.rehearsal.fault_plan import TimedFault
 from livepost.rehearsal.faults import Fault, FaultKind
 from livepost.rehearsal.listener import Listener
 from livepost.rehearsal.outages import Outages
-
-
-class ManualLoop(asyncio.SelectorEventLoop):
-    """Its time stands still until it is told to move."""
-
-    now = 1000.0
-
-    def time(self) -> float:
-        return self.now
-
-    async def advance(self, seconds: float) -> None:
-        self.now += seconds
-        for _ in range(3):
-            await asyncio.sleep(0)
 
 
 class FakeListener:
@@ -62,12 +48,6 @@ class Scene:
     @property
     def state(self) -> str:
         return self.listener.states[-1]
-
-
-def run(steps: Callable[[ManualLoop], Coroutine[None, None, None]]) -> None:
-    loop = ManualLoop()
-    with asyncio.Runner(loop_factory=lambda: loop) as runner:
-        runner.run(steps(loop))
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 
 import pytest
 from practice_stats import stats
+from practice_talk import FakeTransport, ManualLoop, run
 from raw_client import RawClient, get, post
 
 from livepost.rehearsal import endpoint as endpoint_module
@@ -239,61 +239,11 @@ def test_an_idle_connection_is_closed_if_asked_for(serve: Serve) -> None:
     assert client.ending() == "closed"
 
 
-class ManualLoop(asyncio.SelectorEventLoop):
-    """Its time stands still until it is told to move."""
-
-    now = 1000.0
-
-    def time(self) -> float:
-        return self.now
-
-    async def advance(self, seconds: float) -> None:
-        self.now += seconds
-        for _ in range(3):
-            await asyncio.sleep(0)
-
-
-class FakeTransport(asyncio.Transport):
-    """Remembers what it was told."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.written = b""
-        self.told: list[str] = []
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        self.written += data
-
-    def can_write_eof(self) -> bool:
-        return True
-
-    def write_eof(self) -> None:
-        self.told.append("write_eof")
-
-    def close(self) -> None:
-        self.told.append("close")
-
-    def abort(self) -> None:
-        self.told.append("abort")
-
-    def pause_reading(self) -> None:
-        self.told.append("pause_reading")
-
-    def resume_reading(self) -> None:
-        self.told.append("resume_reading")
-
-
 def opened(limits: ServerLimits) -> tuple[Connection, FakeTransport]:
     tally = Tally()
     connection, transport = Connection(Visit(1, tally), PracticeApi(tally).answer, limits), FakeTransport()
     connection.connection_made(transport)
     return connection, transport
-
-
-def run(steps: Callable[[ManualLoop], Coroutine[None, None, None]]) -> None:
-    loop = ManualLoop()
-    with asyncio.Runner(loop_factory=lambda: loop) as runner:
-        runner.run(steps(loop))
 
 
 def test_idleness_begins_anew_with_every_byte() -> None:
@@ -366,17 +316,11 @@ def test_a_connection_given_up_before_it_was_open_never_opens() -> None:
 
 
 def test_each_answer_is_one_write() -> None:
-    class Counting(FakeTransport):
-        writes = 0
-
-        def write(self, data: bytes | bytearray | memoryview) -> None:
-            self.writes += 1
-
     async def steps(loop: ManualLoop) -> None:
-        tally, transport = Tally(), Counting()
+        tally, transport = Tally(), FakeTransport()
         connection = Connection(Visit(1, tally), PracticeApi(tally).answer, ServerLimits())
         connection.connection_made(transport)
         connection.data_received(post() + post() + get("/x"))
-        assert transport.writes == 3
+        assert len(transport.writes) == 3
 
     run(steps)
