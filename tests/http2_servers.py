@@ -7,23 +7,14 @@ prior knowledge) and runs the server on `Http2Server.port` while the block runs.
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
-import socket
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-import pytest
 from certificates import CertificateFiles
 from cryptography.hazmat.primitives import serialization
-from real_servers import installed, unused_port
-
-_STARTS_WITHIN_SECONDS = 20.0
-_ENDS_WITHIN_SECONDS = 20.0
+from server_process import installed, listens_at, running, unused_port
 
 ServeHttp2 = Callable[[Path, CertificateFiles | None], AbstractContextManager[int]]
 """Gives the port."""
@@ -100,7 +91,7 @@ def nghttpd(folder: Path, files: CertificateFiles | None) -> Iterator[int]:
     (pages / "index.html").write_text('{"ok": true}')
     options = ["--htdocs", str(pages), "--address", "127.0.0.1"]
     tls = ["--no-tls", str(port)] if files is None else [str(port), str(files.key), str(files.certificate)]
-    with _running([program, *options, *tls], port, folder / "log"):
+    with running([program, *options, *tls], folder / "log", listens_at(port)):
         yield port
 
 
@@ -116,7 +107,7 @@ def nginx(folder: Path, files: CertificateFiles | None) -> Iterator[int]:
         )
     )
     command = [program, "-p", str(folder), "-e", str(folder / "log"), "-c", str(configuration)]
-    with _running(command, port, folder / "log"):
+    with running(command, folder / "log", listens_at(port)):
         yield port
 
 
@@ -133,7 +124,7 @@ def apache(folder: Path, files: CertificateFiles | None) -> Iterator[int]:
     configuration.write_text(
         _APACHE_CONFIGURATION.format(folder=folder, port=port, modules=modules, tls=tls, protocols=protocols)
     )
-    with _running([program, "-f", str(configuration), "-D", "FOREGROUND"], port, folder / "log"):
+    with running([program, "-f", str(configuration), "-D", "FOREGROUND"], folder / "log", listens_at(port)):
         yield port
 
 
@@ -152,7 +143,7 @@ def hypercorn(folder: Path, files: CertificateFiles | None, *, is_limited: bool 
     )
     command = ["hypercorn", "counting_app:app", "--bind", f"127.0.0.1:{port}", *tls]
     command += ["--config", str(configuration)]
-    with _running([sys.executable, "-m", *command], port, folder / "log"):
+    with running([sys.executable, "-m", *command], folder / "log", listens_at(port)):
         yield port
 
 
@@ -165,7 +156,7 @@ def granian(folder: Path, files: CertificateFiles | None) -> Iterator[int]:
     if files is not None:
         command += ["--ssl-certificate", str(files.certificate)]
         command += ["--ssl-keyfile", str(_as_pkcs8(files.key, folder))]
-    with _running([sys.executable, "-m", *command], port, folder / "log"):
+    with running([sys.executable, "-m", *command], folder / "log", listens_at(port)):
         yield port
 
 
@@ -174,7 +165,7 @@ def node(folder: Path, files: CertificateFiles | None) -> Iterator[int]:
     """Node's http2 server, as it is when nothing is set."""
     program, port = installed("node", package="nodejs"), unused_port()
     tls = [] if files is None else [str(files.certificate), str(files.key)]
-    with _running([program, "-e", _NODE_SCRIPT, str(port), *tls], port, folder / "log"):
+    with running([program, "-e", _NODE_SCRIPT, str(port), *tls], folder / "log", listens_at(port)):
         yield port
 
 
@@ -188,38 +179,3 @@ def _as_pkcs8(key: Path, folder: Path) -> Path:
         )
     )
     return path
-
-
-@contextlib.contextmanager
-def _running(command: Sequence[str], port: int, log: Path) -> Iterator[None]:
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            command,
-            cwd=Path(__file__).parent,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
-    try:
-        _wait_until_it_listens(process, port, log)
-        yield
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(_ENDS_WITHIN_SECONDS)
-        except subprocess.TimeoutExpired:
-            # Its workers too, which are in its session.
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            raise
-
-
-def _wait_until_it_listens(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    ends = time.monotonic() + _STARTS_WITHIN_SECONDS
-    while time.monotonic() < ends and process.poll() is None:
-        with contextlib.suppress(ConnectionRefusedError):
-            socket.create_connection(("127.0.0.1", port)).close()
-            return
-        time.sleep(0.01)
-    pytest.fail(f"{process.args!r} did not start: {log.read_text()}")

@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
-import socket
-import subprocess
-import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from certificates import CertificateFiles
-
-_STARTS_WITHIN_SECONDS = 10.0
+from server_process import installed, listens_at, running, unused_ports
 
 _CONFIGURATION = """
 daemon off;
@@ -70,11 +63,8 @@ def nginx(
     http2: bool = False,
 ) -> Iterator[Nginx]:
     """Run nginx while the block runs; where there is none the test is skipped, but fails under CI."""
-    program = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
-    if program is None:
-        missing = "nginx is not installed (on Debian and Ubuntu: apt-get install nginx-light)"
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(missing)
-    port, tls_port = _unused_ports(2)
+    program = installed("nginx", package="nginx-light")
+    port, tls_port = unused_ports(2)
     configuration = folder / "nginx.conf"
     configuration.write_text(
         _CONFIGURATION.format(
@@ -88,29 +78,8 @@ def nginx(
             key=files.key,
         )
     )
-    command = [program, "-p", str(folder), "-e", str(folder / "error.log"), "-c", str(configuration)]
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
-    try:
-        _wait_until_it_listens(process, port, folder)
-        running = Nginx(port, tls_port)
-        yield running
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def _unused_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        socks = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [sock.getsockname()[1] for sock in socks]
-
-
-def _wait_until_it_listens(process: subprocess.Popen[bytes], port: int, folder: Path) -> None:
-    ends = time.monotonic() + _STARTS_WITHIN_SECONDS
-    while time.monotonic() < ends and process.poll() is None:
-        with contextlib.suppress(ConnectionRefusedError):
-            # Bound but not connected: nginx never counts it.
-            socket.create_connection(("127.0.0.1", port)).close()
-            return
-        time.sleep(0.01)
-    pytest.fail(f"nginx did not start: {(folder / 'error.log').read_text()}")
+    log = folder / "error.log"
+    command = [program, "-p", str(folder), "-e", str(log), "-c", str(configuration)]
+    # Without a request: nginx never counts such a connection.
+    with running(command, log, listens_at(port)):
+        yield Nginx(port, tls_port)

@@ -5,21 +5,15 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import os
-import shutil
 import signal
-import socket
-import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import pytest
+from server_process import installed, running, unused_port
 
-_STARTS_WITHIN_SECONDS = 20.0
-_ENDS_WITHIN_SECONDS = 20.0
+_ANSWERS_WITHIN_SECONDS = 20.0
 
 # As Debian ships it: at most 100 reuses of a connection, each within 5 seconds (or what is asked for).
 _APACHE_CONFIGURATION = """
@@ -84,7 +78,7 @@ class RealServer:
 
     def ask(self) -> bytes:
         """What it answers to GET."""
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=_STARTS_WITHIN_SECONDS)
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=_ANSWERS_WITHIN_SECONDS)
         with contextlib.closing(connection):
             connection.request("GET", "/", headers={"Connection": "close"})
             return connection.getresponse().read()
@@ -160,51 +154,6 @@ def _running_app(folder: Path, module: str, *options: str) -> Iterator[RealServe
 def _running(
     command: Sequence[str], port: int, log: Path, *, end_with: signal.Signals = signal.SIGTERM
 ) -> Iterator[RealServer]:
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            command,
-            cwd=Path(__file__).parent,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
-    try:
-        server = RealServer(port)
-        _wait_until_it_answers(process, server, log)
+    server = RealServer(port)
+    with running(command, log, server.ask, end_with=end_with):
         yield server
-    finally:
-        process.send_signal(end_with)
-        try:
-            process.wait(_ENDS_WITHIN_SECONDS)
-        except subprocess.TimeoutExpired:
-            # Its workers too, which are in its session.
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            raise
-
-
-def _wait_until_it_answers(process: subprocess.Popen[bytes], server: RealServer, log: Path) -> None:
-    ends = time.monotonic() + _STARTS_WITHIN_SECONDS
-    while time.monotonic() < ends and process.poll() is None:
-        # Anything else that answers there is not this server, which then cannot start.
-        with contextlib.suppress(ConnectionError, http.client.HTTPException):
-            server.ask()
-            return
-        time.sleep(0.01)
-    pytest.fail(f"{process.args!r} did not start: {log.read_text()}")
-
-
-def installed(program: str, *, package: str) -> str:
-    """Where the program is; without it the test is skipped, but fails under CI."""
-    path = shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
-    if path is None:
-        missing = f"{program} is not installed (on Debian and Ubuntu: apt-get install {package})"
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(missing)
-    return path
-
-
-def unused_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port: int = sock.getsockname()[1]
-        return port

@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from real_servers import unused_port
+from server_process import unused_port
 from whole_runs import BRIEF, IMPATIENT, FakeProgress, answer_with, counts, numbers, options, run
 
 from livepost.config import InputOptions

@@ -3,8 +3,8 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from real_servers import unused_port
 from scripted_peer import ScriptedPeer
+from server_process import unused_port
 from whole_runs import counts, numbers, options, run
 
 from livepost.deliver import Delivery

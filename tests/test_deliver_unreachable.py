@@ -8,7 +8,7 @@ import ssl
 from typing import Any
 
 import pytest
-from real_servers import unused_port
+from server_process import unused_port
 from whole_runs import BRIEF, IMPATIENT, counts, numbers, options, run
 
 from livepost.deliver import Delivery, deliver
