@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import os
 import socket
 import ssl
@@ -21,7 +22,10 @@ from livepost.wire.message import Exchange, RequestHead, Response
 PATIENCE_SECONDS = 10.0
 
 HEAD = RequestHead(method=b"POST", target=b"/api", authority=b"localhost", scheme=b"http", fields=())
+EXPECTING = dataclasses.replace(HEAD, expect_continue=True)
 ANSWER = b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\nok"
+BIG = bytes(range(256)) * 8192
+"""2 MiB, more than the kernel takes at once, and more than HTTP/2's windows."""
 
 _NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
@@ -139,6 +143,34 @@ class FakeWork:
 
     def failed(self, exchange: Exchange, sent: Sent, reason: str, now: float) -> None:
         self.failures.append((exchange.body, sent, reason))
+
+
+class ClosingWork(FakeWork):
+    """Closes the connection in the middle of things, as an observer that aborts the run does.
+
+    `when` is "pull", "pull of nothing", "answered" or "failed"; `close` is set by the test.
+    """
+
+    def __init__(self, when: str) -> None:
+        super().__init__()
+        self._when = when
+        self.close: Callable[[], None] = lambda: None
+
+    def pull(self, limit: int, now: float) -> list[Exchange]:
+        pulled = [] if self._when == "pull of nothing" else super().pull(limit, now)
+        if self._when.startswith("pull"):
+            self.close()
+        return pulled
+
+    def answered(self, exchange: Exchange, response: Response, now: float) -> None:
+        super().answered(exchange, response, now)
+        if self._when == "answered":
+            self.close()
+
+    def failed(self, exchange: Exchange, sent: Sent, reason: str, now: float) -> None:
+        super().failed(exchange, sent, reason, now)
+        if self._when == "failed":
+            self.close()
 
 
 class RecordingObserver:

@@ -16,6 +16,7 @@ import ssl
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from h2.settings import SettingCodes
 from net_fakes import FakeWork, ManualTime, Peer, RecordingObserver, tcp_pair, turn, turn_until
 from server_ends import Http2End, ServerEnd
@@ -220,3 +221,16 @@ def numbered(count: int) -> list[bytes]:
 def pair(kind: str, tls_pair: MakeTlsPair, buffer_bytes: int | None = None) -> Any:
     """Both ends of a connection, plain or with TLS."""
     return tcp_pair(buffer_bytes) if kind == "plain" else tls_pair(buffer_bytes)
+
+
+plain_and_tls = pytest.mark.parametrize("kind", ["plain", "tls"])
+
+
+def see(line: Line, seen_by: str) -> None:
+    """What the server did last: the event loop gets a turn, or work is offered before it does."""
+    line.arrives()
+    if seen_by == "offer":
+        line.post(b"next")
+        assert line.closed
+    else:
+        line.until_closed()

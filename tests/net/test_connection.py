@@ -4,24 +4,19 @@ import contextlib
 import dataclasses
 import socket
 import ssl
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from certificates import Authority
 from machine_talk import head_received
-from net_fakes import ANSWER, HEAD, FakeWork, tcp_pair
-from net_line import Line, MakeLine, MakeTlsPair, pair
+from net_fakes import ANSWER, BIG, EXPECTING, HEAD, ClosingWork, FakeWork, tcp_pair
+from net_line import Line, MakeLine, MakeTlsPair, pair, plain_and_tls, see
 
 from livepost.events import CloseReason, ConnectionClosed
 from livepost.model import Sent
 from livepost.net.connection_state import ConnectionState
 from livepost.wire.http1 import Http1Machine
 from livepost.wire.message import Exchange, RequestHead, Response
-
-EXPECTING = dataclasses.replace(HEAD, expect_continue=True)
-BIG = bytes(range(256)) * 8192
-"""2 MiB, more than the kernel takes at once."""
 
 
 def request_bytes(body: bytes, head: RequestHead = HEAD) -> bytes:
@@ -40,9 +35,6 @@ def exchange(line: Line, body: bytes = b"{}") -> None:
     answers = len(line.work.answers)
     line.peer.send(ANSWER)
     line.until(lambda: len(line.work.answers) > answers)
-
-
-plain_and_tls = pytest.mark.parametrize("kind", ["plain", "tls"])
 
 
 @plain_and_tls
@@ -65,16 +57,6 @@ def test_one_exchange_byte_by_byte(make_line: MakeLine, tls_pair: MakeTlsPair, k
     line.connection.close(CloseReason.FINISHED)
     assert line.observer.closed == [ConnectionClosed(7, CloseReason.FINISHED, 1, len(request), len(ANSWER))]
     assert line.peer.read_rest() == b""
-
-
-def see(line: Line, seen_by: str) -> None:
-    """The event loop gets a turn, or work is offered before it does."""
-    line.arrives()
-    if seen_by == "offer":
-        line.post(b"next")
-        assert line.closed
-    else:
-        line.until_closed()
 
 
 @plain_and_tls
@@ -325,20 +307,6 @@ def test_a_server_that_wants_a_client_certificate(
     assert line.reason is CloseReason.RESET
 
 
-def test_nothing_at_all_within_max_time(make_line: MakeLine) -> None:
-    line = make_line(max_time=60.0)
-    exchange(line, b"0")
-    line.work.forget()
-    line.time.advance(30.0)
-    line.post(b"1")
-    line.time.advance(59.9)
-    assert line.closed == []
-    line.time.advance(0.1)
-    assert line.failure == (b"1", Sent.ALL, "no answer within 60 s")
-    assert line.reason is CloseReason.TIMEOUT
-    assert line.work.causes == [None, CloseReason.TIMEOUT]
-
-
 def test_long_times_are_readable(make_line: MakeLine) -> None:
     line = make_line(max_time=3600.0)
     line.post(b"1")
@@ -445,34 +413,6 @@ def test_a_server_that_wants_tls(line: Line, server_tls: ssl.SSLContext) -> None
     assert line.reason in (CloseReason.RESET, CloseReason.SERVER_CLOSED, CloseReason.PROTOCOL_ERROR)
 
 
-def test_the_server_announces_the_end(line: Line) -> None:
-    line.post(b"1", b"2")
-    line.peer.send(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
-    line.until_closed()
-    assert line.reason is CloseReason.SERVER_ANNOUNCED
-    assert line.work.waiting == 1
-
-
-class ClosingWork(FakeWork):
-    """Closes the connection in the middle of a report, as an observer that aborts the run does."""
-
-    def __init__(self, when: str) -> None:
-        super().__init__()
-        self._when = when
-        self.close: Callable[[], None] = lambda: None
-
-    def pull(self, limit: int, now: float) -> list[Exchange]:
-        if self._when == "pull":
-            self.close()
-            return []
-        return super().pull(limit, now)
-
-    def answered(self, exchange: Exchange, response: Response, now: float) -> None:
-        super().answered(exchange, response, now)
-        if self._when == "answered":
-            self.close()
-
-
 @pytest.mark.parametrize(
     ("announced", "reason"),
     [(b"", CloseReason.STOPPED), (b"Connection: close\r\n", CloseReason.SERVER_ANNOUNCED)],
@@ -496,7 +436,7 @@ def test_closed_while_an_answer_is_reported(
 
 
 def test_closed_while_it_pulls(make_line: MakeLine) -> None:
-    work = ClosingWork("pull")
+    work = ClosingWork("pull of nothing")
     line = make_line(work=work)
     work.close = lambda: line.connection.close(CloseReason.STOPPED)
     line.post(b"1")

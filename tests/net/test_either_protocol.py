@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from net_fakes import HEAD, FakeWork, Peer, tcp_pair
-from net_line import Line, MakeLine, MakeTlsPair, pair
+from net_fakes import BIG, EXPECTING, HEAD, ClosingWork, FakeWork, Peer, tcp_pair
+from net_line import Line, MakeLine, MakeTlsPair, pair, plain_and_tls, see
 from server_ends import ENDS, Http2End, ServerEnd
 
 from livepost.events import CloseReason, HttpVersion
@@ -16,11 +16,7 @@ from livepost.model import Sent
 from livepost.net.connection_state import ConnectionState
 from livepost.net.hand_over import HandOver
 from livepost.wire.machine import Stage
-from livepost.wire.message import Exchange, Response
-
-EXPECTING = dataclasses.replace(HEAD, expect_continue=True)
-BIG = bytes(range(256)) * 8192
-"""2 MiB, more than the kernel takes at once, and more than HTTP/2's windows."""
+from livepost.wire.message import Response
 
 MakeEitherLine = Callable[..., Line]
 
@@ -50,9 +46,6 @@ def end_of(line: Line) -> ServerEnd:
 
 def stages(line: Line) -> list[Stage]:
     return [stage for _, stage in line.machine.waiting()]
-
-
-plain_and_tls = pytest.mark.parametrize("kind", ["plain", "tls"])
 
 
 @plain_and_tls
@@ -118,16 +111,6 @@ def test_without_work_an_offer_leaves_it_idle(line: Line) -> None:
     assert line.connection.state is ConnectionState.IDLE
     assert line.idled == 1
     assert line.peer.has_nothing()
-
-
-def see(line: Line, seen_by: str) -> None:
-    """The event loop gets a turn, or work is offered before it does."""
-    line.arrives()
-    if seen_by == "offer":
-        line.post(b"next")
-        assert line.closed
-    else:
-        line.until_closed()
 
 
 @plain_and_tls
@@ -477,26 +460,6 @@ def test_a_closed_connection_cannot_be_woken(line: Line) -> None:
     ):
         line.connection.wake(line.time.now)
     assert (line.connection.room, line.connection.spare) == (0, 0)
-
-
-class ClosingWork(FakeWork):
-    """Closes the connection in the middle of a report, as an observer that aborts the run does."""
-
-    def __init__(self, when: str) -> None:
-        super().__init__()
-        self._when = when
-        self.close: Callable[[], None] = lambda: None
-
-    def pull(self, limit: int, now: float) -> list[Exchange]:
-        pulled = super().pull(limit, now)
-        if self._when == "pull":
-            self.close()
-        return pulled
-
-    def answered(self, exchange: Exchange, response: Response, now: float) -> None:
-        super().answered(exchange, response, now)
-        if self._when == "answered":
-            self.close()
 
 
 @pytest.mark.parametrize("when", ["pull", "answered"])

@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from http2_talk import Http2Talk, read_frames, window_update
-from net_fakes import FakeWork
+from net_fakes import ClosingWork
 from net_line import Line, MakeLine, greeted
 from server_ends import STREAMS
 
 from livepost.events import CloseReason
-from livepost.model import Sent
 from livepost.net.connection_state import ConnectionState
 from livepost.wire.frames import PING
-from livepost.wire.message import Exchange
 
 
 def idle(make_line: MakeLine, seconds: float, **timeouts: Any) -> Line:
@@ -246,21 +244,10 @@ def test_a_cancel_that_the_socket_refuses_ends_the_connection(make_line: MakeLin
     assert len(line.work.failures) == 3
 
 
-class StoppingWork(FakeWork):
-    """Whoever hears of a failure stops the run."""
-
-    def failed(self, exchange: Exchange, sent: Sent, reason: str, now: float) -> None:
-        super().failed(exchange, sent, reason, now)
-        self.stop()
-
-    def stop(self) -> None:
-        raise NotImplementedError
-
-
 def test_whoever_hears_of_a_cancel_may_close_the_connection(make_line: MakeLine) -> None:
-    work = StoppingWork()
+    work = ClosingWork("failed")
     line = greeted(make_line, max_time=60.0, work=work)
-    work.stop = lambda: line.connection.close(CloseReason.STOPPED)  # type: ignore[method-assign]
+    work.close = lambda: line.connection.close(CloseReason.STOPPED)
     line.post(b"1")
     line.time.advance(20.0)
     line.post(b"2")
