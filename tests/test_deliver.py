@@ -1,4 +1,4 @@
-"""Whole runs in one process, against real servers on this machine."""
+"""Whole runs in one process: what becomes of records that are answered, over how many connections."""
 
 from __future__ import annotations
 
