@@ -25,6 +25,11 @@ from livepost.wire.frames import (
     settings_frame,
 )
 
+FIRST_BODY = b'{"id": 1, "connection": 1, "request_on_connection": 1}'
+"""What the practice API says to the first record, if it does as usual."""
+FIRST_HEAD = b"HTTP/1.1 201 Created\r\nContent-Type: application/json\r\nContent-Length: 54\r\n\r\n"
+FIRST_ANSWER = FIRST_HEAD + FIRST_BODY
+
 
 class ManualLoop(asyncio.SelectorEventLoop):
     """Its time stands still until it is told to move."""

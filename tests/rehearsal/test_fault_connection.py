@@ -10,31 +10,21 @@ from collections.abc import Callable
 
 import pytest
 from practice_stats import stats
-from practice_talk import FakeTransport, ManualLoop, run
+from practice_talk import FIRST_ANSWER, FIRST_BODY, FIRST_HEAD
 from raw_client import RawClient, get, post
 
-from livepost.rehearsal.api import PracticeApi
-from livepost.rehearsal.conduct import Conduct
-from livepost.rehearsal.fault_connection import FaultyConnection
 from livepost.rehearsal.fault_plan import FaultScript, HeadSeen
 from livepost.rehearsal.fault_reply import GARBAGE
 from livepost.rehearsal.faults import Fault, FaultKind, fault_of_status
-from livepost.rehearsal.ledger import Counts, Ledger
+from livepost.rehearsal.ledger import Counts
 from livepost.rehearsal.limits import ServerLimits
-from livepost.rehearsal.processing import Processor
 from livepost.rehearsal.record_log import Entry
 from livepost.rehearsal.reply import After
 from livepost.rehearsal.server import PracticeServer
-from livepost.rehearsal.stats import ServerStats, Tally
-from livepost.rehearsal.visit import Visit
 
 Serve = Callable[[PracticeServer], RawClient]
 
 pytestmark = pytest.mark.usefixtures("each_loop")
-
-FIRST_BODY = b'{"id": 1, "connection": 1, "request_on_connection": 1}'
-FIRST_HEAD = b"HTTP/1.1 201 Created\r\nContent-Type: application/json\r\nContent-Length: 54\r\n\r\n"
-FIRST_ANSWER = FIRST_HEAD + FIRST_BODY
 
 
 def read_all(client: RawClient) -> tuple[bytes, str]:
@@ -360,60 +350,3 @@ def test_an_onlooker_that_goes_on_to_fail_counts_from_then_on(serve: Serve) -> N
         client.send(post())
         assert client.ending() == "closed"
         assert server.stats.connections == 1
-
-
-def opened(*faults: Fault | None) -> tuple[FaultyConnection, FakeTransport, Tally, Ledger]:
-    tally = Tally()
-    ledger = Ledger()
-    api = PracticeApi(tally, ledger=ledger)
-    conduct = Conduct(
-        api, Processor(api), FaultScript(faults), ledger, iter(range(1, 100)), lambda fault: None
-    )
-    connection, transport = FaultyConnection(Visit(1, tally), conduct, ServerLimits()), FakeTransport()
-    connection.connection_made(transport)
-    return connection, transport, tally, ledger
-
-
-def test_nothing_is_read_while_an_answer_is_held_back() -> None:
-    async def steps(loop: ManualLoop) -> None:
-        connection, transport, _, ledger = opened(Fault(FaultKind.LATE, delay_seconds=5))
-        connection.data_received(post())
-        assert ledger.counts.processed == 1  # at once
-        await loop.advance(4.9)
-        connection.pause_writing()
-        connection.resume_writing()
-        assert (transport.told, transport.writes) == (["pause_reading", "pause_reading"], [])
-        connection.data_received(post())
-        assert transport.writes == []
-        await loop.advance(0.2)
-        assert transport.told[2:] == ["resume_reading"]
-        assert len(transport.writes) == 2
-
-    run(steps)
-
-
-def test_a_trickling_answer_is_one_byte_a_write_at_its_interval() -> None:
-    async def steps(loop: ManualLoop) -> None:
-        connection, transport, _, _ = opened(Fault(FaultKind.TRICKLE, interval_seconds=0.5))
-        connection.data_received(post())
-        for written in range(1, 20):
-            assert len(transport.writes) == written
-            await loop.advance(0.5)
-        while len(transport.writes) < len(FIRST_ANSWER):
-            await loop.advance(0.5)
-        await loop.advance(10)
-        assert transport.writes == [bytes((byte,)) for byte in FIRST_ANSWER]
-        assert transport.told[-1] == "resume_reading"
-
-    run(steps)
-
-
-def test_a_connection_that_was_lost_is_not_answered_any_more() -> None:
-    async def steps(loop: ManualLoop) -> None:
-        connection, transport, tally, _ = opened(Fault(FaultKind.LATE, delay_seconds=5))
-        connection.data_received(post())
-        connection.connection_lost(None)
-        await loop.advance(6)
-        assert (transport.writes, tally.stats()) == ([], ServerStats(1, 1, 0, 0))
-
-    run(steps)

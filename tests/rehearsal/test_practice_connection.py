@@ -7,18 +7,14 @@ from collections.abc import Callable
 
 import pytest
 from practice_stats import stats
-from practice_talk import FakeTransport, ManualLoop, run
 from raw_client import RawClient, get, post
 
 from livepost.rehearsal import endpoint as endpoint_module
-from livepost.rehearsal.api import PracticeApi, Respond
-from livepost.rehearsal.connection import Connection
+from livepost.rehearsal.api import Respond
 from livepost.rehearsal.limits import ServerLimits
 from livepost.rehearsal.reply import HANG_UP, RESET, SILENCE, After, Reply
 from livepost.rehearsal.request import RequestSeen
 from livepost.rehearsal.server import PracticeServer
-from livepost.rehearsal.stats import ServerStats, Tally
-from livepost.rehearsal.visit import Visit
 
 Serve = Callable[[PracticeServer], RawClient]
 
@@ -237,90 +233,3 @@ def test_an_idle_connection_is_closed_if_asked_for(serve: Serve) -> None:
     client = serve(PracticeServer(limits=ServerLimits(idle_timeout=0.05)))
     assert client.ask(post()).status == 201
     assert client.ending() == "closed"
-
-
-def opened(limits: ServerLimits) -> tuple[Connection, FakeTransport]:
-    tally = Tally()
-    connection, transport = Connection(Visit(1, tally), PracticeApi(tally).answer, limits), FakeTransport()
-    connection.connection_made(transport)
-    return connection, transport
-
-
-def test_idleness_begins_anew_with_every_byte() -> None:
-    async def steps(loop: ManualLoop) -> None:
-        connection, transport = opened(ServerLimits(idle_timeout=5))
-        await loop.advance(4)
-        connection.data_received(b"P")
-        await loop.advance(4)
-        connection.data_received(b"O")
-        await loop.advance(4.9)
-        assert transport.told == []
-        await loop.advance(0.2)
-        assert transport.told == ["close"]
-        connection.connection_lost(None)
-
-    run(steps)
-
-
-def test_by_default_a_connection_may_be_idle_for_ever() -> None:
-    async def steps(loop: ManualLoop) -> None:
-        _, transport = opened(ServerLimits())
-        await loop.advance(1e9)
-        assert transport.told == []
-
-    run(steps)
-
-
-def test_a_client_that_reads_no_answers_may_send_no_requests() -> None:
-    async def steps(loop: ManualLoop) -> None:
-        connection, transport = opened(ServerLimits())
-        connection.pause_writing()
-        connection.resume_writing()
-        assert transport.told == ["pause_reading", "resume_reading"]
-
-    run(steps)
-
-
-def test_a_connection_lingers_a_second_after_its_last_answer() -> None:
-    async def steps(loop: ManualLoop) -> None:
-        connection, transport = opened(ServerLimits(idle_timeout=0.5))
-        connection.pause_writing()
-        connection.data_received(b"nonsense\r\n\r\n")
-        connection.pause_writing()
-        assert transport.written.startswith(b"HTTP/1.1 400 ")
-        written = transport.written
-        connection.data_received(post())
-        await loop.advance(0.9)
-        assert transport.told == ["pause_reading", "resume_reading", "write_eof"]
-        await loop.advance(0.2)
-        assert transport.told[3:] == ["close"]
-        assert transport.written == written
-        connection.connection_lost(None)
-
-    run(steps)
-
-
-def test_a_connection_given_up_before_it_was_open_never_opens() -> None:
-    async def steps(loop: ManualLoop) -> None:
-        tally, transport = Tally(), FakeTransport()
-        connection = Connection(Visit(1, tally), PracticeApi(tally).answer, ServerLimits())
-        connection.give_up()
-        connection.connection_made(transport)
-        assert transport.told == ["abort"]
-        connection.data_received(post())
-        connection.connection_lost(None)
-        assert transport.written == b""
-        assert tally.stats() == ServerStats(connections=1, requests=0, handshakes=0, open=0)
-
-    run(steps)
-
-
-def test_each_answer_is_one_write() -> None:
-    async def steps(loop: ManualLoop) -> None:
-        tally, transport = Tally(), FakeTransport()
-        connection = Connection(Visit(1, tally), PracticeApi(tally).answer, ServerLimits())
-        connection.connection_made(transport)
-        connection.data_received(post() + post() + get("/x"))
-        assert len(transport.writes) == 3
-
-    run(steps)
