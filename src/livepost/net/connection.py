@@ -305,9 +305,8 @@ class Connection(TimedLink):
         send(exchange)
         # Moving a deadline later is the common case, and then only stores the number.
         self.deadline = deadline = now + self._answer_limit
-        if self._put(take_output(), now) and (
-            deadline < self.queued_at or machine.body_held or self._unsent is not None
-        ):
+        is_alive = self._put(take_output(), now)
+        if is_alive and (deadline < self.queued_at or machine.body_held or self._unsent is not None):
             self._deadlines.set(self, self._answer_deadline())
         if requests >= self.worn_at:
             self._wear_by_requests()
