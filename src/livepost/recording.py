@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
 
-from livepost.config import DeliveryOptions
-from livepost.delivery.classify import is_safe_to_repeat
+from livepost.config import DeliveryOptions, RequestOptions
+from livepost.delivery.classify import is_safe_to_repeat_now
 from livepost.errors import LivepostError
 from livepost.letter import StoredLetter
 from livepost.mark import IN_DOUBT
 from livepost.model import Record, Rejection
+from livepost.policy import RetryOptions
 from livepost.records.source import FileSource, Source
 from livepost.runs.fingerprint import check_unchanged
 from livepost.runs.numbers import NumberSet
@@ -130,11 +131,20 @@ class LetterSource:
 class ResumedSource(RecordedSource):
     """What is left of a run, from its files or from what it has kept.
 
+    `begun` is how it was begun, and `options` how it goes on: what was in flight is sent again where both
+    together make that safe.
+
     Raises InputChangedError if the files are not those that the run began with, and InputError if they
     cannot be read.
     """
 
-    def __init__(self, run: Run, files: Sequence[str], options: DeliveryOptions) -> None:
+    def __init__(
+        self,
+        run: Run,
+        files: Sequence[str],
+        options: DeliveryOptions,
+        begun: tuple[RequestOptions, RetryOptions],
+    ) -> None:
         source: Source
         if run.spool is not None:
             source = KeptSource(run)
@@ -142,8 +152,13 @@ class ResumedSource(RecordedSource):
             check_unchanged(run.manifest.inputs)
             source = FileSource(files, options.input)
             source.check()
-        method = options.request.method.encode("utf-8", "surrogateescape")
-        super().__init__(source, run, Resumption(run, resend=is_safe_to_repeat(method, options.retry)))
+        request, retry = begun
+        resend = is_safe_to_repeat_now(_method(options.request), options.retry, _method(request), retry)
+        super().__init__(source, run, Resumption(run, resend=resend))
+
+
+def _method(options: RequestOptions) -> bytes:
+    return options.method.encode("utf-8", "surrogateescape")
 
 
 class Recording:

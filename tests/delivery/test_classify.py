@@ -15,6 +15,7 @@ from livepost.delivery.classify import (
     Verdict,
     in_spite_of,
     is_safe_to_repeat,
+    is_safe_to_repeat_now,
 )
 from livepost.errors import ConfigurationError
 from livepost.model import Outcome, Sent, State
@@ -24,6 +25,7 @@ from livepost.wire.message import Response
 ONCE = RetryOptions()
 TWICE = RetryOptions(at_least_once=True)
 KEYED = RetryOptions(idempotency_key="Idempotency-Key")
+RAW = RetryOptions(idempotency_key="Idempotency-Key", idempotency_key_format="raw")
 EVERY_STATUS = range(200, 1000)
 
 
@@ -53,6 +55,31 @@ def test_others_are_only_where_the_user_says_so(method: bytes) -> None:
     assert not is_safe_to_repeat(method, ONCE)
     assert is_safe_to_repeat(method, TWICE)
     assert is_safe_to_repeat(method, KEYED)
+
+
+@pytest.mark.parametrize(
+    ("now", "then", "is_safe"),
+    [
+        ((b"PUT", ONCE), (b"PUT", ONCE), True),
+        ((b"PUT", KEYED), (b"PUT", ONCE), True),
+        ((b"PUT", ONCE), (b"POST", ONCE), False),
+        ((b"PUT", ONCE), (b"DELETE", ONCE), False),
+        ((b"POST", ONCE), (b"PUT", ONCE), False),
+        ((b"POST", KEYED), (b"POST", KEYED), True),
+        ((b"POST", KEYED), (b"POST", RetryOptions(idempotency_key="idempotency-key")), True),
+        ((b"POST", KEYED), (b"POST", RetryOptions(idempotency_key="X-Key")), False),
+        ((b"POST", RAW), (b"POST", KEYED), False),
+        ((b"POST", KEYED), (b"POST", ONCE), False),
+        ((b"POST", KEYED), (b"POST", TWICE), False),
+        ((b"POST", ONCE), (b"POST", KEYED), False),
+        ((b"POST", TWICE), (b"POST", ONCE), True),
+        ((b"PATCH", TWICE), (b"POST", ONCE), True),
+    ],
+)
+def test_a_repetition_is_known_by_what_the_first_request_had(
+    now: tuple[bytes, RetryOptions], then: tuple[bytes, RetryOptions], is_safe: bool
+) -> None:
+    assert is_safe_to_repeat_now(*now, *then) is is_safe
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 207, 299])

@@ -81,6 +81,11 @@ def keep(given: argparse.Namespace) -> dict[str, Any]:
     return {"to": str(target), "files": list(given.files), "options": options, "withheld": withheld}
 
 
+def begun(asked: Mapping[str, Any]) -> argparse.Namespace:
+    """The options that were kept when the run began.  Raises RunError if `asked` makes no sense."""
+    return argparse.Namespace(**_read(asked).options)
+
+
 def restore(asked: Mapping[str, Any], given: argparse.Namespace) -> argparse.Namespace:
     """What was asked when the run began, under what is given now.
 

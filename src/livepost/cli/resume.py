@@ -11,15 +11,17 @@ from livepost.cli.options import EXIT_CODES, add_delivery_options, delivery_opti
 from livepost.cli.parser import Parser, collect
 from livepost.cli.standing import Standing
 from livepost.cli.talk import say
-from livepost.config import ShowOptions
+from livepost.config import RequestOptions, ShowOptions
 from livepost.errors import ConfigurationError
+from livepost.policy import RetryOptions
 from livepost.recording import ResumedSource
 from livepost.runs.listing import Activity, Description, describe
 from livepost.runs.run import Run
 
 _DESCRIPTION = """\
 Go on with the run in DIR where it ended.  What was delivered is never sent again; what
-was in flight at a crash is in doubt, or is sent again where that is safe.  The options
+was in flight at a crash is in doubt, or is sent again where that is safe: a method or
+a key that the run began without makes nothing safe that it had sent.  The options
 are those of the run; what is given here goes before them, and what may hold a secret
 must be given again.  The input must not have changed.  The exit code is that of the
 whole run."""
@@ -52,9 +54,12 @@ def main(arguments: Sequence[str]) -> int:
         return _code_of_all(ExitCode.DELIVERED, standing)
     run = Run.open(path)
     try:
+        begun = asked.begun(run.manifest.asked)
         given = asked.restore(run.manifest.asked, given)
         options = delivery_options(given)
-        source = ResumedSource(run, given.files, options)
+        source = ResumedSource(
+            run, given.files, options, (collect(begun, RequestOptions), collect(begun, RetryOptions))
+        )
         session = Session(source, options, show, run_id=run.manifest.id, inputs=given.files, continues=True)
     except BaseException:
         run.close()

@@ -148,6 +148,27 @@ def is_safe_to_repeat(method: bytes, options: RetryOptions) -> bool:
     return method in SAFE_METHODS or options.at_least_once or options.idempotency_key is not None
 
 
+def is_safe_to_repeat_now(
+    method: bytes, options: RetryOptions, method_then: bytes, options_then: RetryOptions
+) -> bool:
+    """Whether a record may be delivered again that a request of other options may have delivered then.
+
+    That a server knows a repetition by its key, or by its method, it can only of requests that have the same.
+    """
+    if options.at_least_once:
+        return True
+    if method != method_then:
+        return False
+    return method in SAFE_METHODS or _have_same_key(options, options_then)
+
+
+def _have_same_key(one: RetryOptions, other: RetryOptions) -> bool:
+    if one.idempotency_key is None or other.idempotency_key is None:
+        return False
+    is_same_name = one.idempotency_key.lower() == other.idempotency_key.lower()
+    return is_same_name and one.idempotency_key_format == other.idempotency_key_format
+
+
 def in_spite_of(doubt: bool, outcome: Outcome) -> Outcome:
     """How a record ends after an attempt that left a doubt, or did not: delivered, or else in doubt."""
     if not doubt or outcome.state in (State.DELIVERED, State.IN_DOUBT):
