@@ -59,6 +59,9 @@ class RecordedSource:
             batches = stack.enter_context(closing(self._source.batches()))
             if self._resumption is not None:
                 stack.callback(self._resumption.close)
+                if self._run.spool is not None:
+                    # Of what is settled a spool may have nothing any more.
+                    self._resumption.tell_lettered()
             for batch in filter(None, batches):
                 self._run.reserve(batch)
                 last_number = batch[-1].number

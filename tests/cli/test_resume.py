@@ -12,7 +12,8 @@ from watched_api import WatchedApi
 
 from livepost.cli.main import main
 from livepost.errors import OutputError
-from livepost.mark import DELIVERED
+from livepost.mark import DELIVERED, REJECTED
+from livepost.model import Record
 from livepost.rehearsal.reply import HANG_UP, Reply
 from livepost.runs.listing import Activity, describe
 from livepost.runs.run import Run
@@ -99,6 +100,28 @@ def test_nothing_overtakes_in_order_what_an_earlier_process_did_not_deliver(
     killed(DIR, api.to, marks, options={"ordered": True})
     found, _ = resume(capfd, "run", *flags)
     assert (found, api.bodies(), marks_of(DIR).ljust(4, "-")) == (code, sent, left)
+
+
+def test_nor_where_of_that_nothing_is_kept_but_its_letter(
+    capfd: pytest.CaptureFixture[str], api: WatchedApi
+) -> None:
+    one, two, three = (
+        Record(number, b'{"id": %d, "key": "%s"}' % (number, key), "-", number)
+        for number, key in enumerate((b"A", b"A", b"B"), 1)
+    )
+    asked = {"to": api.to, "files": ["-"], "options": {"order_key": "/key"}, "withheld": []}
+    run = Run.create(DIR, asked, keep_input=True)
+    assert run.spool is not None
+    run.spool._segment_bytes = 1
+    run.reserve([one])
+    run.conclude(REJECTED, one, "status 422", attempts=1, status=422)
+    run.flush()
+    for record in (two, three):
+        run.reserve([record])
+    assert run.spool.segments == 2, "that of the first is gone"
+    kill(run)
+    code, _ = resume(capfd, "run")
+    assert (code, api.bodies(), marks_of(DIR)) == (75, [three.body], "R-D")
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ class Resumption:
     """
 
     def __init__(self, run: Run, *, resend: bool) -> None:
+        self._run = run
         self._states = run.states
         self._resend = resend
         self._reason = _RESTARTED if run.states.recovery.restarted else _INTERRUPTED
@@ -51,6 +52,15 @@ class Resumption:
         # Before the next batch, which may let go of the segment that this one came from.
         self._letters.flush()
         return rest
+
+    def tell_lettered(self) -> None:
+        """Tell of records of which only the letter may be left; to be called before the first batch."""
+        if self.on_undelivered is None:
+            return
+        for mark in FILE_OF:
+            for letter in self._run.stored_letters(mark):
+                if letter.body is not None:
+                    self.on_undelivered(Record(letter.number, letter.body, letter.source, letter.line))
 
     def close(self) -> None:
         self._letters.close()
