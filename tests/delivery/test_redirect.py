@@ -15,6 +15,12 @@ FIELDS: Fields = (
     (b"Authorization", b"Bearer s3cret"),
     (b"Cookie", b"a=b"),
     (b"X-Api-Key", b"s3cret"),
+    (b"Ocp-Apim-Subscription-Key", b"s3cret"),
+    (b"X-Functions-Key", b"s3cret"),
+    (b"DD-APPLICATION-KEY", b"s3cret"),
+    (b"X-AccessKey", b"s3cret"),
+    (b"Key", b"s3cret"),
+    (b"X-Keyboard", b"qwerty"),
     (b"X-Auth-Token", b"s3cret"),
     (b"X-Trace", b"7"),
 )
@@ -112,7 +118,9 @@ def test_credentials_are_kept_on_the_same_origin(same: str) -> None:
 def test_and_go_nowhere_else(other: str) -> None:
     found = followed(other, url="https://user:s3cret@api.test/")
     assert not found.is_same_origin
-    assert [name for name, _ in found.head.fields] == [b"User-Agent", b"Content-Type", b"X-Trace"]
+    assert [name for name, _ in found.head.fields] == [
+        *(b"User-Agent", b"Content-Type", b"X-Keyboard", b"X-Trace")
+    ]
     assert found.target.authorization is None
 
 

@@ -29,7 +29,8 @@ _KEEPS_ALL = frozenset((307, 308))
 _SEE_OTHER = 303
 _REMEMBERED = 64
 _CREDENTIAL = re.compile(
-    rb"auth|cookie|token|secret|api-?key|password|session|signature|credential", re.IGNORECASE
+    rb"auth|cookie|token|secret|(?:api|access)-?key|(?<![a-z])key(?![a-z])|password|session|signature|credential",
+    re.IGNORECASE,
 )
 _OF_THE_BODY = (b"content-type", b"content-encoding", b"content-language", b"content-location", b"digest")
 
