@@ -8,9 +8,11 @@ from collections.abc import Callable
 
 import pytest
 from certificates import Authority
+from forwarding_proxy import forwarding
+from scripted_peer import ScriptedPeer
 from whole_runs import BRIEF, IMPATIENT, Log, counts, numbers, options, run
 
-from livepost.config import RequestOptions, TlsOptions
+from livepost.config import RequestOptions, RouteOptions, TlsOptions
 from livepost.deliver import Delivery, deliver
 from livepost.errors import DestinationError, PermanentDialError
 from livepost.policy import OutcomeOptions, RetryOptions
@@ -73,6 +75,35 @@ def test_another_server_gets_the_record_over_its_own_connections_and_no_credenti
             names = {name.lower() for name, _ in request.headers}
             assert names >= {b"x-trace", b"content-type"}
             assert not names & {b"authorization", b"x-api-key"}
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("exempt", "seen_by_proxy"), [("127.0.0.1", "there"), ("localhost", "here"), ("", "all")]
+)
+def test_each_server_is_reached_as_its_own_proxy_wants_it(
+    monkeypatch: pytest.MonkeyPatch, exempt: str, seen_by_proxy: str
+) -> None:
+    async def main() -> None:
+        heads: list[bytes] = []
+        async with (
+            PracticeServer() as there,
+            PracticeServer(respond=leading_to(f"http://localhost:{there.port}/api")) as here,
+            ScriptedPeer(forwarding(heads)) as proxy,
+        ):
+            monkeypatch.setenv("http_proxy", f"http://me:secret@127.0.0.1:{proxy.port}")
+            monkeypatch.setenv("no_proxy", exempt)
+            url = f"http://127.0.0.1:{here.port}/api?old=1"
+            to = options(url, 1, outcome=FOLLOWING, route=RouteOptions(), pace=BRIEF)
+            assert counts(await deliver(numbers(1), to)) == (1, 0, 0, 0)
+            asked = {
+                "here": b"POST %b HTTP/1.1" % url.encode(),
+                "there": b"POST http://localhost:%d/api HTTP/1.1" % there.port,
+            }
+        expected = list(asked.values()) if seen_by_proxy == "all" else [asked[seen_by_proxy]]
+        assert [head.partition(b"\r\n")[0] for head in heads] == expected
+        assert [head.count(b"Proxy-Authorization: Basic") for head in heads] == [1] * len(heads)
 
     run(main())
 

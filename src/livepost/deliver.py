@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import functools
 import math
 import os
 import time
@@ -21,7 +22,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from livepost.clock import Clock, monotonic
-from livepost.config import DeliveryOptions
+from livepost.config import DeliveryOptions, RouteOptions
 from livepost.delivery.account import DeliveryObserver
 from livepost.delivery.detour import Detours
 from livepost.delivery.guarded_observer import GuardedObserver
@@ -30,7 +31,7 @@ from livepost.delivery.policies import Policies
 from livepost.delivery.request import make_keepalive_head, make_request_head
 from livepost.delivery.retry import RetryPolicy
 from livepost.delivery.schedule import Schedule
-from livepost.errors import DestinationError, DialError, LivepostError, PermanentDialError
+from livepost.errors import ConfigurationError, DestinationError, DialError, LivepostError, PermanentDialError
 from livepost.events import CloseReason, HttpVersion
 from livepost.net.acquaintances import Acquaintances
 from livepost.net.deadlines import Alarm, Deadlines
@@ -169,7 +170,13 @@ class Delivery:
             self._policies,
             self._observers,
             recorder=self._recording,
-            detours=Detours(self._options.target, self._head, retries.ready, self._open_lane),
+            detours=Detours(
+                self._options.target,
+                self._head,
+                retries.ready,
+                self._open_lane,
+                functools.partial(_forwarder, self._options.route),
+            ),
             remind=self._remind,
             on_failed=self.fail,
             on_finished=self._finished.set,
@@ -397,3 +404,12 @@ class Delivery:
             if timer is not None:
                 timer.cancel()
             progress.stop()
+
+
+def _forwarder(route: RouteOptions, target: Target) -> Target | None:
+    """The proxy that is given whole addresses for this target, as it is spoken to without a tunnel."""
+    try:
+        return None if target.is_tls or route.unix_socket else choose_proxy(target, route.proxy)
+    except ConfigurationError:
+        # Whoever makes the connections will tell.
+        return None

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from livepost.delivery.redirect import MOST_HOPS, Hops, Redirection, Refusal, redirect
+from livepost.delivery.redirect import MOST_HOPS, Hops, Redirection, Refusal, no_proxy, redirect
 from livepost.target import Target, parse_target
 from livepost.wire.message import Fields, RequestHead, Response
 from livepost.wire.request_head import render_request_head
@@ -32,6 +32,10 @@ def head_of(target: Target, method: bytes = b"POST", *, through_proxy: bool = Fa
     return RequestHead(method, path.encode(), target.authority.encode(), scheme, FIELDS, expect_continue=True)
 
 
+def _forwarded(target: Target) -> Target | None:
+    return None if target.is_tls else parse_target("http://me:s3cret@proxy.test:3128")
+
+
 def follow(
     location: str | bytes,
     *,
@@ -45,7 +49,14 @@ def follow(
     head = head_of(target, method, through_proxy=through_proxy)
     value = location if isinstance(location, bytes) else location.encode()
     response = Response(status, ((b"location", value),), b"")
-    found = redirect(response, target, head, Hops.start(target, head), has_body=has_body)
+    found = redirect(
+        response,
+        target,
+        head,
+        Hops.start(target, head),
+        has_body=has_body,
+        proxy_of=_forwarded if through_proxy else no_proxy,
+    )
     return found if isinstance(found, Refusal) else found[0]
 
 

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from livepost.delivery.redirect import Hops, Refusal, redirect
+from livepost.delivery.redirect import Hops, ProxyOf, Refusal, no_proxy, redirect
 from livepost.target import Target
 from livepost.wire.message import Exchange, RequestHead, Response
 
@@ -31,7 +31,7 @@ class Detours:
     """The redirects of one run.
 
     `own` is the queue of the target's own origin; `open_lane(target)` makes the connections to another
-    one, and returns its queue.
+    one, and returns its queue.  `proxy_of` is that of `redirect`.
     """
 
     def __init__(
@@ -40,15 +40,24 @@ class Detours:
         head: RequestHead,
         own: deque[Exchange],
         open_lane: Callable[[Target], deque[Exchange]],
+        proxy_of: ProxyOf = no_proxy,
     ) -> None:
         self._start = Detour(target, Hops.start(target, head), own)
         self._queues = {target.origin: own}
         self._open_lane = open_lane
+        self._proxy_of = proxy_of
 
     def follow(self, exchange: Exchange, response: Response) -> str | None:
         """Change the exchange to go where the answer points; or why that cannot be."""
         way = exchange.detour or self._start
-        followed = redirect(response, way.target, exchange.head, way.hops, has_body=bool(exchange.body))
+        followed = redirect(
+            response,
+            way.target,
+            exchange.head,
+            way.hops,
+            has_body=bool(exchange.body),
+            proxy_of=self._proxy_of,
+        )
         if isinstance(followed, Refusal):
             return followed.value
         redirection, hops = followed

@@ -14,6 +14,7 @@ import dataclasses
 import enum
 import functools
 import re
+from collections.abc import Callable
 from urllib.parse import urljoin
 
 from livepost.delivery.classify import FOLLOWED_STATUSES
@@ -33,6 +34,14 @@ _CREDENTIAL = re.compile(
     re.IGNORECASE,
 )
 _OF_THE_BODY = (b"content-type", b"content-encoding", b"content-language", b"content-location", b"digest")
+
+
+ProxyOf = Callable[[Target], Target | None]
+
+
+def no_proxy(target: Target) -> Target | None:
+    """Every target is spoken to directly, or through a tunnel."""
+    return None
 
 
 class Refusal(enum.Enum):
@@ -71,9 +80,17 @@ class Hops:
 
 
 def redirect(
-    response: Response, target: Target, head: RequestHead, hops: Hops, *, has_body: bool
+    response: Response,
+    target: Target,
+    head: RequestHead,
+    hops: Hops,
+    *,
+    has_body: bool,
+    proxy_of: ProxyOf = no_proxy,
 ) -> tuple[Redirection, Hops] | Refusal:
     """What to send after this answer to a request of `head` to `target`, or why nothing.
+
+    `proxy_of(target)` is the proxy that is asked for it without a tunnel, if there is one.
 
     Made once for each combination, as heads are compared by identity: all records that are sent on the
     same way share theirs.
@@ -85,7 +102,7 @@ def redirect(
         return Refusal.NO_LOCATION
     if len(hops.visited) > MOST_HOPS:
         return Refusal.TOO_MANY
-    redirection = _redirection(response.status, location, target, head, has_body)
+    redirection = _redirection(response.status, location, target, head, has_body, proxy_of)
     if isinstance(redirection, Refusal):
         return redirection
     step = (redirection.head.method, _address(redirection.target))
@@ -96,7 +113,7 @@ def redirect(
 
 @functools.lru_cache(_REMEMBERED)
 def _redirection(
-    status: int, location: bytes, target: Target, head: RequestHead, has_body: bool
+    status: int, location: bytes, target: Target, head: RequestHead, has_body: bool, proxy_of: ProxyOf
 ) -> Redirection | Refusal:
     followed = _resolve(location, target)
     if followed is None:
@@ -112,9 +129,11 @@ def _redirection(
         fields = tuple(field for field in fields if not _CREDENTIAL.search(field[0]))
     if not keeps_body:
         fields = _without(fields, _OF_THE_BODY)
-    # A proxy that is spoken to without a tunnel wants the whole address.
-    is_absolute = not head.target.startswith(b"/") and not followed.is_tls
-    path = _address(followed) if is_absolute else followed.path
+    proxy = proxy_of(followed)
+    if proxy is not None and proxy.authorization is not None and not is_same_origin:
+        # The proxy's own, which it takes out.
+        fields = (*fields, (b"Proxy-Authorization", proxy.authorization))
+    path = followed.path if proxy is None else _address(followed)
     # Same origin keeps a Host of the user's.
     authority = head.authority if is_same_origin else followed.authority.encode("ascii")
     new = dataclasses.replace(
