@@ -179,6 +179,22 @@ def test_a_retry_that_was_killed_is_called_interrupted_and_resumed(
     assert (api.bodies(), marks_of(DIR)) == ([b'{"id": 1}', b'{"id": 3}'], "DQD")
 
 
+def test_what_an_earlier_retry_could_not_send_is_not_taken_for_sent(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    ended(DIR, "http://127.0.0.1:1/", "DRR")
+    assert retry(capfd, "run", "--rejected", "--start-timeout", "100ms")[0] == 3
+    code, said = retry(capfd, "run", "--rejected")
+    assert (code, said) == (
+        75,
+        [
+            "livepost: run run: 1 of 3 delivered, 2 unsent",
+            "livepost: there is nothing to be sent",
+            "livepost: to go on: livepost resume run",
+        ],
+    )
+
+
 @pytest.mark.parametrize("stdin", [False, True])
 def test_what_a_stopped_retry_left_is_sent_by_resume(
     capfd: pytest.CaptureFixture[str], api: WatchedApi, stdin: bool

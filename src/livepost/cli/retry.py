@@ -58,7 +58,11 @@ def main(arguments: Sequence[str]) -> int:
     standing = Standing.described(found)
     if found.activity is Activity.ENDED and not any(standing.number_of(mark) for mark in marks):
         show_nothing_to_send(standing, show)
-        return ExitCode.DELIVERED
+        if standing.is_complete or standing.has_more_input:
+            return ExitCode.DELIVERED
+        # Perhaps an earlier retry took them back, and could not send them.
+        say(f"livepost: to go on: livepost resume {quoted(path)}")
+        return ExitCode.STOPPED_EARLY
     run = Run.open(path)
     try:
         options = delivery_options(asked.restore(run.manifest.asked, given))
