@@ -58,7 +58,7 @@ def kill(run: Run) -> None:
     os.close(run.states._file)
     run.states._file = -1
     run._lock.release()
-    if run.spool is not None:
+    if run.spool is not None and run.spool._file >= 0:
         os.close(run.spool._file)
         run.spool._file = -1
     run.letters.close()

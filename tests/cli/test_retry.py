@@ -8,7 +8,7 @@ from made_runs import begun, ended, kill, killed, marks_of
 from watched_api import WatchedApi
 
 from livepost.cli.main import main
-from livepost.mark import REJECTED
+from livepost.mark import IN_DOUBT, REJECTED
 from livepost.model import Rejection
 from livepost.recording import LetterSource
 from livepost.rehearsal.reply import HANG_UP, Reply
@@ -193,6 +193,23 @@ def test_what_an_earlier_retry_could_not_send_is_not_taken_for_sent(
             "livepost: to go on: livepost resume run",
         ],
     )
+
+
+@pytest.mark.parametrize("stdin", [False, True])
+@pytest.mark.parametrize("mark", ["R", "Q"])
+def test_and_resume_sends_it_as_its_letter_has_it(
+    capfd: pytest.CaptureFixture[str], api: WatchedApi, stdin: bool, mark: str
+) -> None:
+    ended(DIR, api.to, f"D{mark}D", stdin=stdin, options={"method": "PUT"})
+    run = Run.open(DIR)
+    (letters,) = DIR.glob("*.ndjson")
+    letters.write_bytes(letters.read_bytes().replace(b'{"id": 2}', b'{"id": 2, "name": "John"}'))
+    for _ in LetterSource(run, [REJECTED, IN_DOUBT]).batches():
+        pass
+    kill(run)
+    assert main(["resume", "run"]) == 0
+    assert (api.bodies(), marks_of(DIR)) == ([b'{"id": 2, "name": "John"}'], "DDD")
+    capfd.readouterr()
 
 
 @pytest.mark.parametrize("stdin", [False, True])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
 
-from livepost.mark import DELIVERED, IN_DOUBT, IN_FLIGHT, UNSENT
+from livepost.mark import DELIVERED, IN_DOUBT, IN_FLIGHT, REJECTED, UNSENT
 from livepost.model import Record, Rejection
 from livepost.runs.letter_reader import lettered, read_letters
 from livepost.runs.letters import FILE_OF, Letters
@@ -35,6 +35,8 @@ class Resumption:
         # Not the run's, which belong to the loop's thread; both append whole lines.
         self._letters = Letters(run.path)
         self._lettered = {mark: lettered(run.path / name) for mark, name in FILE_OF.items()}
+        self._taken_back = {record.number: record for record in _taken_back(run)}
+        """As their letters hold them, where they may have been changed.  As few as a retry reads ahead."""
         self.put_in_doubt = 0
         """Records that were in flight and are in doubt now."""
         self.on_undelivered: Callable[[Record], None] | None = None
@@ -42,6 +44,8 @@ class Resumption:
 
     def remaining(self, batch: list[Record | Rejection]) -> list[Record | Rejection]:
         """Return what of this batch is to be sent, or to be rejected."""
+        if self._taken_back:
+            batch = [self._taken_back.get(item.number, item) for item in batch]
         marks = self._states.marks
         first, last = batch[0].number, batch[-1].number
         # What letters have kept comes in the order of the letters.
@@ -102,7 +106,10 @@ def kept_batches(run: Run) -> Generator[list[Record | Rejection], None, None]:
             seen.add(item.number)
         yield batch
     batch = []
-    for record in _taken_back(run, seen):
+    for record in _taken_back(run):
+        if record.number in seen:
+            continue
+        seen.add(record.number)
         batch.append(record)
         if len(batch) == _BATCH_RECORDS:
             yield batch
@@ -111,14 +118,14 @@ def kept_batches(run: Run) -> Generator[list[Record | Rejection], None, None]:
         yield batch
 
 
-def _taken_back(run: Run, seen: NumberSet) -> Iterator[Record]:
+def _taken_back(run: Run) -> Iterator[Record]:
+    """As their letters hold them; of two the later one, which is about a doubt, comes last."""
     marks, reserved = run.states.marks, run.states.reserved
 
     def is_open(number: int) -> bool:
-        return number <= reserved and marks[number] in (UNSENT, IN_FLIGHT) and number not in seen
+        return number <= reserved and marks[number] in (UNSENT, IN_FLIGHT)
 
-    for name in FILE_OF.values():
-        for letter in read_letters(run.path / name, is_open):
-            if letter.body is not None and letter.number not in seen:
-                seen.add(letter.number)
+    for mark in (REJECTED, IN_DOUBT):
+        for letter in read_letters(run.path / FILE_OF[mark], is_open):
+            if letter.body is not None:
                 yield Record(letter.number, letter.body, letter.source, letter.line)
