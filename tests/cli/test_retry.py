@@ -195,6 +195,28 @@ def test_what_an_earlier_retry_could_not_send_is_not_taken_for_sent(
     )
 
 
+@pytest.mark.parametrize(
+    ("marks", "was_read", "stdin", "code"),
+    [
+        ("D-", False, False, 75),
+        ("D-", True, True, 75),
+        ("DF", True, False, 75),
+        ("DQ", True, False, 0),
+        ("DQ", False, True, 0),
+    ],
+)
+def test_where_nothing_is_to_be_sent_again_it_matters_whether_anything_is_left(
+    capfd: pytest.CaptureFixture[str], api: WatchedApi, marks: str, was_read: bool, stdin: bool, code: int
+) -> None:
+    run = begun(DIR, api.to, marks, stdin=stdin)
+    if was_read:
+        run.input_ended(2)
+    run.end("stopped by SIGINT", {})
+    run.close()
+    assert retry(capfd, "run", "--rejected")[0] == code
+    assert api.bodies() == []
+
+
 @pytest.mark.parametrize("stdin", [False, True])
 @pytest.mark.parametrize("mark", ["R", "Q"])
 def test_and_resume_sends_it_as_its_letter_has_it(

@@ -58,7 +58,7 @@ def main(arguments: Sequence[str]) -> int:
     standing = Standing.described(found)
     if found.activity is Activity.ENDED and not any(standing.number_of(mark) for mark in marks):
         show_nothing_to_send(standing, show)
-        if standing.is_complete or standing.has_more_input:
+        if not (standing.unsent or standing.counts.in_flight or standing.has_more_input):
             return ExitCode.DELIVERED
         # Perhaps an earlier retry took them back, and could not send them.
         say(f"livepost: to go on: livepost resume {quoted(path)}")
