@@ -156,6 +156,28 @@ def test_a_torn_batch_is_dropped(spool: Spool, directory: Path) -> None:
     spool.close()
 
 
+@pytest.mark.parametrize("damaged", [b'{"n":25', b'"bytes":20'])
+def test_damage_to_the_last_segment_is_not_taken_for_the_end_of_it(
+    spool: Spool, directory: Path, damaged: bytes
+) -> None:
+    spool.close()
+    path = directory / "000000000021.segment"
+    content = bytearray(path.read_bytes())
+    place = content.index(damaged, content.index(b'{"n":24')) + len(damaged) - 1
+    content[place] ^= 8
+    path.write_bytes(content)
+    with pytest.raises(RunError, match=r"000000000021\.segment' is damaged behind record 2[34]$"):
+        Spool.open(directory)
+
+
+def test_a_record_that_looks_like_the_end_of_a_segment_is_none(directory: Path) -> None:
+    spool = Spool.create(directory)
+    spool.append([Record(1, b'{"end":9}', "-", 1)])
+    assert Spool.open(directory).last_number == 1
+    spool.close()
+    assert Spool.open(directory).last_number == 1
+
+
 @pytest.mark.parametrize("cut", [1, 5, 200])
 def test_damage_to_an_earlier_segment_is_told(spool: Spool, directory: Path, cut: int) -> None:
     spool.close()

@@ -383,6 +383,17 @@ def test_when_it_is_known_which_record_is_the_last_none_behind_it_is_in_doubt(
     again.close()
 
 
+def test_nor_is_there_a_last_record_before_one_that_was_handed_over(path: Path, states: States) -> None:
+    states.reserve(10)
+    states.marks[7] = IN_FLIGHT
+    kill(states)
+    with pytest.raises(RunError, match="ends after 6 records, but record 7 had been dealt with"):
+        reopen(path, "second", last_number=6)
+    again = reopen(path, "second", last_number=7)
+    assert again.recovery == Recovery(in_flight=1, unknown=6, restarted=True)
+    again.close()
+
+
 def test_an_input_that_ends_before_what_was_delivered_is_another_one(states: States) -> None:
     states.reserve(10)
     states.marks[7] = DELIVERED

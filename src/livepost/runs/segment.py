@@ -11,6 +11,7 @@ segment is whole and ends with that record; only the one that was written last m
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BufferedReader
@@ -38,6 +39,8 @@ class End(msgspec.Struct, frozen=True):
 
     end: int
 
+
+_MOST_END_BYTES = 64
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Entry).decode
@@ -86,6 +89,9 @@ class SegmentReader:
         self.last_number = segment.first - 1
         self.is_complete = False
         """It was closed in order, and is whole."""
+        self.is_damaged = False
+        """It was closed in order, and is not whole any more: that was no crash."""
+        self._has_read_all = False
 
     def records(self) -> Iterator[Record | Rejection]:
         """Yield what was appended, exactly."""
@@ -93,10 +99,12 @@ class SegmentReader:
             while (item := self._next(file)) is not None:
                 self.last_number = item.number
                 yield item
+            self.is_damaged = not (self.is_complete or self._has_read_all) and _has_end(file)
 
     def _next(self, file: BufferedReader) -> Record | Rejection | None:
         line = file.readline()
         if not line.endswith(b"\n"):
+            self._has_read_all = not line
             return None
         try:
             entry = _decode(line)
@@ -118,6 +126,16 @@ class SegmentReader:
         except (msgspec.DecodeError, UnicodeDecodeError):
             return
         self.is_complete = end == self.last_number
+
+
+def _has_end(file: BufferedReader) -> bool:
+    """The last line is one that ends a segment."""
+    file.seek(max(0, file.seek(0, os.SEEK_END) - _MOST_END_BYTES))
+    try:
+        _decode_end(file.read().splitlines()[-1])
+    except (IndexError, msgspec.DecodeError, UnicodeDecodeError):
+        return False
+    return True
 
 
 def _head(entry: Entry) -> bytes:

@@ -79,6 +79,8 @@ class Spool:
             reader = SegmentReader(spool._segments[-1])
             for _ in reader.records():
                 pass
+            if reader.is_damaged:
+                raise _damaged(spool._segments[-1], reader.last_number)
             spool.last_number = reader.last_number
         return spool
 
@@ -114,10 +116,7 @@ class Spool:
             reader = SegmentReader(segment)
             yield from _in_batches(reader.records())
             if not reader.is_complete and segment is not segments[-1]:
-                raise RunError(
-                    f"{str(segment.path)!r} is damaged behind record {reader.last_number}",
-                    "restore it from a copy; what was kept before it has been taken",
-                )
+                raise _damaged(segment, reader.last_number, "; what was kept before it has been taken")
             segment.last = reader.last_number
             self.turns += 1
             with reading(segment.path):
@@ -192,6 +191,12 @@ def _in_batches(items: Iterable[Record | Rejection]) -> Iterator[list[Record | R
             batch, size = [], 0
     if batch:
         yield batch
+
+
+def _damaged(segment: Segment, last_number: int, also: str = "") -> RunError:
+    return RunError(
+        f"{str(segment.path)!r} is damaged behind record {last_number}", f"restore it from a copy{also}"
+    )
 
 
 def _segment_at(path: Path) -> Segment:

@@ -113,7 +113,8 @@ class States:
         """Take up the file of an earlier process; `recovery` says what that left in flight.
 
         `last_number` is the last record that there is, if that is known.  Raises RunError if the file
-        is damaged, cut short or of another run; nothing is changed then.
+        is damaged, cut short or of another run, or a later record had been handed over; nothing is
+        changed then.
         """
         boot_id = boot_id or current_boot_id()
         with reading(path):
@@ -123,7 +124,7 @@ class States:
             states = cls(path, file, header, boot_id, clock)
             with writing(path.parent):
                 if last_number is not None:
-                    states._forget_after(last_number)
+                    states._forget_after(last_number, bytes((UNSENT,)))
                 states._recover()
                 states._map(_allocated(file))
         except BaseException:
@@ -156,7 +157,8 @@ class States:
         Raises RunError if one bears a final mark: then this is not the input that the run began with.
         """
         with writing(self.path.parent):
-            self._forget_after(last_number)
+            # In flight are also those that a power cut may have put there (`recovery`).
+            self._forget_after(last_number, bytes((UNSENT, IN_FLIGHT)))
 
     def release(self, numbers: Iterable[int], *, may_be_processed: bool = False) -> None:
         """Take back the final marks of these records, durably, so that they can be sent again.
@@ -218,12 +220,12 @@ class States:
             self._write_header(reserved, self._boot_id)
         self.recovery = Recovery(in_flight, unknown, restarted)
 
-    def _forget_after(self, last_number: int) -> None:
-        """Take back the reservation for records that do not exist."""
+    def _forget_after(self, last_number: int, allowed: bytes) -> None:
+        """Take back the reservation for records that do not exist, and bear none but these marks."""
         if last_number >= self._header.reserved:
             return
         for first, chunk in _chunks(self._file, last_number + 1, self._header.reserved):
-            if beyond := chunk.translate(None, bytes((UNSENT, IN_FLIGHT))):
+            if beyond := chunk.translate(None, allowed):
                 number = first + chunk.index(beyond[:1])
                 raise RunError(
                     f"the input ends after {last_number} records, but record {number} had been dealt with",
