@@ -22,7 +22,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from livepost.clock import Clock, monotonic
-from livepost.config import DeliveryOptions, RouteOptions
+from livepost.config import DeliveryOptions
 from livepost.delivery.account import DeliveryObserver
 from livepost.delivery.detour import Detours
 from livepost.delivery.guarded_observer import GuardedObserver
@@ -31,7 +31,7 @@ from livepost.delivery.policies import Policies
 from livepost.delivery.request import make_keepalive_head, make_request_head
 from livepost.delivery.retry import RetryPolicy
 from livepost.delivery.schedule import Schedule
-from livepost.errors import ConfigurationError, DestinationError, DialError, LivepostError, PermanentDialError
+from livepost.errors import DestinationError, DialError, LivepostError, PermanentDialError
 from livepost.events import CloseReason, HttpVersion
 from livepost.net.acquaintances import Acquaintances
 from livepost.net.deadlines import Alarm, Deadlines
@@ -39,7 +39,7 @@ from livepost.net.dial import Dialer
 from livepost.net.origin import Origin
 from livepost.net.poller import Poller
 from livepost.net.pool import Pool
-from livepost.net.proxy import choose_proxy
+from livepost.net.proxy import forwarder_of, proxy_of
 from livepost.net.surroundings import Surroundings
 from livepost.net.suspend import running_clock
 from livepost.net.work import Work
@@ -111,7 +111,7 @@ class Delivery:
         self._options = options
         self._recording: Recording | None = None
         self._clock = clock
-        proxy = self._proxy_of(options)
+        proxy = proxy_of(options.route, options.target)
         self._head = make_request_head(options, None if options.target.is_tls else proxy)
         self._policies = Policies.of(
             options,
@@ -171,11 +171,8 @@ class Delivery:
             self._observers,
             recorder=self._recording,
             detours=Detours(
-                self._options.target,
-                self._head,
-                retries.ready,
-                self._open_lane,
-                functools.partial(_forwarder, self._options.route),
+                *(self._options.target, self._head, retries.ready, self._open_lane),
+                functools.partial(forwarder_of, self._options.route),
             ),
             remind=self._remind,
             on_failed=self.fail,
@@ -210,10 +207,6 @@ class Delivery:
             tuple(self._acquaintances.problems),
         )
 
-    @staticmethod
-    def _proxy_of(options: DeliveryOptions) -> Target | None:
-        return None if options.route.unix_socket else choose_proxy(options.target, options.route.proxy)
-
     def _open_pool(
         self,
         options: DeliveryOptions,
@@ -221,7 +214,7 @@ class Delivery:
         work: Work,
         keepalive_head: RequestHead | None = None,
     ) -> Pool:
-        origin = Origin.of(options.target, self._proxy_of(options), options.route.unix_socket)
+        origin = Origin.of(options.target, proxy_of(options.route, options.target), options.route.unix_socket)
         poller = Poller(work, self._clock, self._loop)
         pool = Pool(
             dialer,
@@ -265,7 +258,7 @@ class Delivery:
         options = dataclasses.replace(self._options, target=target)
         queue = self._policies.retries.new_queue()
         try:
-            dialer = Dialer(options, self._proxy_of(options), self._clock)
+            dialer = Dialer(options, proxy_of(options.route, options.target), self._clock)
         except LivepostError as error:
             # A certificate or a proxy that only the other scheme needs.
             self.fail(error)
@@ -404,12 +397,3 @@ class Delivery:
             if timer is not None:
                 timer.cancel()
             progress.stop()
-
-
-def _forwarder(route: RouteOptions, target: Target) -> Target | None:
-    """The proxy that is given whole addresses for this target, as it is spoken to without a tunnel."""
-    try:
-        return None if target.is_tls or route.unix_socket else choose_proxy(target, route.proxy)
-    except ConfigurationError:
-        # Whoever makes the connections will tell.
-        return None

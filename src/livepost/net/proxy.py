@@ -13,12 +13,27 @@ import re
 import socket
 from collections.abc import Mapping
 
+from livepost.config import RouteOptions
 from livepost.errors import ConfigurationError, DialError, PermanentDialError
 from livepost.target import Target, parse_target
 from livepost.wire.response_head import HEAD_BYTES_LIMIT, ProtocolError, read_response_head
 
 _BEGINNING = b"HTTP/1."
 _WITH_PORT = re.compile(r"(\[.*\]|[^:]*):([0-9]+)")
+
+
+def proxy_of(route: RouteOptions, target: Target) -> Target | None:
+    """The proxy on the way to this target.  Raises as `choose_proxy`."""
+    return None if route.unix_socket else choose_proxy(target, route.proxy)
+
+
+def forwarder_of(route: RouteOptions, target: Target) -> Target | None:
+    """The proxy that is sent whole URLs for this target; None also for one that livepost cannot use."""
+    try:
+        return None if target.is_tls else proxy_of(route, target)
+    except ConfigurationError:
+        # Whoever makes the connections will tell.
+        return None
 
 
 def choose_proxy(
