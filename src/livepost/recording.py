@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 
 from livepost.config import DeliveryOptions, RequestOptions
@@ -134,8 +134,8 @@ class LetterSource:
 class ResumedSource(RecordedSource):
     """What is left of a run, from its files or from what it has kept.
 
-    `begun` is how it was begun, and `options` how it goes on: what was in flight is sent again where both
-    together make that safe.
+    `sent_with` is with what something may have been sent, and `options` with what it goes on: what was in
+    flight is sent again where that is safe after each of them.
 
     Raises InputChangedError if the files are not those that the run began with, and InputError if they
     cannot be read.
@@ -146,7 +146,7 @@ class ResumedSource(RecordedSource):
         run: Run,
         files: Sequence[str],
         options: DeliveryOptions,
-        begun: tuple[RequestOptions, RetryOptions],
+        sent_with: Iterable[tuple[RequestOptions, RetryOptions]],
     ) -> None:
         source: Source
         if run.spool is not None:
@@ -155,8 +155,11 @@ class ResumedSource(RecordedSource):
             check_unchanged(run.manifest.inputs)
             source = FileSource(files, options.input)
             source.check()
-        request, retry = begun
-        resend = is_safe_to_repeat_now(_method(options.request), options.retry, _method(request), retry)
+        method = _method(options.request)
+        resend = all(
+            is_safe_to_repeat_now(method, options.retry, _method(request), retry)
+            for request, retry in sent_with
+        )
         super().__init__(source, run, Resumption(run, resend=resend))
 
 

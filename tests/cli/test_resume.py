@@ -150,6 +150,31 @@ def test_but_not_by_what_the_first_request_did_not_have(
     assert (code, api.bodies(), marks_of(DIR)) == (1, [b'{"id": 3}'], "DQD")
 
 
+@pytest.mark.parametrize(
+    ("options", "flags"),
+    [
+        ({"method": "PUT"}, ["-X", "POST"]),
+        ({"idempotency_key": "Key"}, ["--idempotency-key=Other"]),
+    ],
+)
+def test_nor_by_what_the_last_request_did_not_have(
+    capfd: pytest.CaptureFixture[str], api: WatchedApi, options: dict[str, Any], flags: list[str]
+) -> None:
+    killed(DIR, api.to, "D--", options=options)
+    api.replies[b'{"id": 2}'] = HANG_UP
+    assert resume(capfd, "run", *flags, "--give-up-after", "200ms")[0] in (1, 75)
+    # As if it had been killed while the second was in flight.
+    states = bytearray((DIR / "states").read_bytes())
+    states[4097:4099] = b"FF"
+    (DIR / "states").write_bytes(states)
+    (DIR / "run.json").write_text((DIR / "run.json").read_text().replace('"finished"', '"killed"'))
+    api.requests()
+    code, _ = resume(capfd, "run")
+    assert (code, api.bodies(), marks_of(DIR)) == (1, [], "DQQ")
+    # Each is kept once.
+    assert len(describe(DIR).manifest.asked_since) == 1
+
+
 def test_after_a_power_cut_what_may_have_been_sent_is_in_doubt(
     capfd: pytest.CaptureFixture[str], api: WatchedApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -61,6 +61,7 @@ def test_a_new_run_says_what_it_is(path: Path) -> None:
         "livepost": livepost.__version__,
         "created": "2026-11-22T16:18:26Z",
         "asked": {"target": "http://localhost/api"},
+        "asked_since": [],
         "inputs": [{"path": "/data/users.ndjson", "size": 1, "mtime_ns": 2, "digest": "abc"}],
         "keeps_input": False,
         "records": None,

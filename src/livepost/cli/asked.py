@@ -19,8 +19,11 @@ from typing import Any
 import msgspec
 
 from livepost.cli.options import DELIVERY_GROUPS
-from livepost.config import InputOptions
+from livepost.cli.parser import collect
+from livepost.config import InputOptions, RequestOptions
 from livepost.errors import ConfigurationError, RunError
+from livepost.policy import RetryOptions
+from livepost.runs.manifest import Manifest
 from livepost.target import Target, parse_target
 
 # Headers whose values are never a secret.
@@ -81,9 +84,10 @@ def keep(given: argparse.Namespace) -> dict[str, Any]:
     return {"to": str(target), "files": list(given.files), "options": options, "withheld": withheld}
 
 
-def begun(asked: Mapping[str, Any]) -> argparse.Namespace:
-    """The options that were kept when the run began.  Raises RunError if `asked` makes no sense."""
-    return argparse.Namespace(**_read(asked).options)
+def sent_with(manifest: Manifest) -> list[tuple[RequestOptions, RetryOptions]]:
+    """With which options something may have been sent so far.  Raises RunError if they make no sense."""
+    kept = [argparse.Namespace(**_read(asked).options) for asked in (manifest.asked, *manifest.asked_since)]
+    return [(collect(given, RequestOptions), collect(given, RetryOptions)) for given in kept]
 
 
 def restore(asked: Mapping[str, Any], given: argparse.Namespace) -> argparse.Namespace:

@@ -11,9 +11,8 @@ from livepost.cli.options import EXIT_CODES, add_delivery_options, delivery_opti
 from livepost.cli.parser import Parser, collect
 from livepost.cli.standing import Standing
 from livepost.cli.talk import say
-from livepost.config import RequestOptions, ShowOptions
+from livepost.config import ShowOptions
 from livepost.errors import ConfigurationError
-from livepost.policy import RetryOptions
 from livepost.recording import ResumedSource
 from livepost.runs.listing import Activity, Description, describe
 from livepost.runs.run import Run
@@ -54,13 +53,11 @@ def main(arguments: Sequence[str]) -> int:
         return _code_of_all(ExitCode.DELIVERED, standing)
     run = Run.open(path)
     try:
-        begun = asked.begun(run.manifest.asked)
         given = asked.restore(run.manifest.asked, given)
         options = delivery_options(given)
-        source = ResumedSource(
-            run, given.files, options, (collect(begun, RequestOptions), collect(begun, RetryOptions))
-        )
+        source = ResumedSource(run, given.files, options, asked.sent_with(run.manifest))
         session = Session(source, options, show, run_id=run.manifest.id, inputs=given.files, continues=True)
+        run.ask(asked.keep(given))
     except BaseException:
         run.close()
         raise

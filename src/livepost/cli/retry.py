@@ -65,9 +65,11 @@ def main(arguments: Sequence[str]) -> int:
         return ExitCode.STOPPED_EARLY
     run = Run.open(path)
     try:
-        options = delivery_options(asked.restore(run.manifest.asked, given))
+        given = asked.restore(run.manifest.asked, given)
+        options = delivery_options(given)
         source = LetterSource(run, marks)
         session = Session(source, options, show, run_id=run.manifest.id)
+        run.ask(asked.keep(given))
     except BaseException:
         run.close()
         raise

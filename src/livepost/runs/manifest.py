@@ -40,6 +40,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     created: datetime
     asked: Mapping[str, Any]
     """The options, in whatever JSON their owner can read again."""
+    asked_since: tuple[Mapping[str, Any], ...] = ()
+    """What was asked of later processes of the run, where that was something else."""
     inputs: tuple[Fingerprint, ...] = ()
     keeps_input: bool = False
     """The records are in the run directory, because the input cannot be read twice."""

@@ -9,6 +9,7 @@ spool/           the records, if the input cannot be read twice          (spool)
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -150,6 +151,14 @@ class Run:
         run._now = now
         run.was_resumed = True
         return run
+
+    def ask(self, asked: Mapping[str, Any]) -> None:
+        """Keep what is asked of this process, if it differs; to be called before anything is sent."""
+        with self._writing:
+            # As it would be read again.
+            asked = json.loads(json.dumps(asked))
+            if asked not in (self.manifest.asked, *self.manifest.asked_since):
+                self._write_manifest(asked_since=(*self.manifest.asked_since, asked))
 
     def reserve(self, batch: list[Record | Rejection]) -> None:
         """Get ready for these records, the next of the input, to be sent; hand them over only after that."""
