@@ -100,6 +100,7 @@ def test_unusual_but_valid(text: bytes) -> None:
         (b'"\xed\xa0\x80"', "not UTF-8: byte 2 is 0xed"),
         (b"[" * 1_000_000, "nested too deeply"),
         (b'{"a":' * 1_000_000, "nested too deeply"),
+        (b'["\\ud800", ' + b"[" * 100_000, "nested too deeply"),
         (b"[" + b" " * 100_000 + b"x]", "invalid JSON: invalid character (byte 100001)"),
         (b"[" + b" " * 100_000, "invalid JSON: Input data was truncated"),
     ],

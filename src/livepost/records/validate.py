@@ -20,6 +20,7 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _decode = msgspec.json.Decoder(msgspec.Raw).decode
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89A-Fa-f]")
 _EXPLAINED_BYTES = 64 * 1024
+_TOO_DEEP = "nested too deeply"
 
 
 def defect(text: bytes) -> str | None:
@@ -31,7 +32,7 @@ def defect(text: bytes) -> str | None:
     try:
         _decode(text)
     except RecursionError:
-        return "nested too deeply"
+        return _TOO_DEEP
     except msgspec.DecodeError:
         return _not_utf8(text) or _second_opinion(text)
     return None if text.isascii() else _not_utf8(text)
@@ -69,6 +70,9 @@ def _second_opinion(text: bytes) -> str | None:
     # escape or behind an escaped backslash, the validity of everything else.
     try:
         _decode(_SURROGATE_ESCAPE.sub(rb"\\u00", text))
+    except RecursionError:
+        # Behind the surrogate, where the first look did not come.
+        return _TOO_DEEP
     except msgspec.DecodeError as error:
         return f"invalid JSON: {_explanation(text) or str(error).removeprefix('JSON is malformed: ')}"
     return None
