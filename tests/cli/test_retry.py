@@ -254,6 +254,29 @@ def refused(capfd: pytest.CaptureFixture[str], *arguments: str) -> list[str]:
     return said
 
 
+@pytest.mark.parametrize("name", ["rejected.ndjson", "in-doubt.ndjson", "states", "run.json", "spool/new"])
+@pytest.mark.parametrize("flag", ["--rejected", "--in-doubt"])
+def test_receipts_do_not_overwrite_the_run(
+    capfd: pytest.CaptureFixture[str], api: WatchedApi, name: str, flag: str
+) -> None:
+    ended(DIR, api.to, "RRD")
+    Path("link").symlink_to(DIR / name)
+    before = {path: path.read_bytes() for path in DIR.iterdir()}
+    for output in (f"run/{name}", "link"):
+        said = refused(capfd, "run", flag, "-o", output)
+        assert said[0] == f"livepost: the receipts would overwrite {output}, which belongs to a run"
+    assert {path: path.read_bytes() for path in DIR.iterdir()} == before
+    assert api.bodies() == []
+
+
+def test_receipts_may_be_kept_beside_the_files_of_the_run(
+    capfd: pytest.CaptureFixture[str], api: WatchedApi
+) -> None:
+    ended(DIR, api.to, "RD")
+    assert retry(capfd, "run", "--rejected", "-o", "run/receipts.ndjson")[0] == 0
+    assert json.loads((DIR / "receipts.ndjson").read_text())["outcome"] == "delivered"
+
+
 def test_it_must_be_said_what_to_send_again(capfd: pytest.CaptureFixture[str], api: WatchedApi) -> None:
     assert refused(capfd)[0] == "livepost: no run is named"
     ended(DIR, api.to, "R")

@@ -28,6 +28,7 @@ from livepost.report.progress import make_progress
 from livepost.report.receipts import Receipts
 from livepost.report.summary import summarize
 from livepost.report.tally import Tally
+from livepost.runs.listing import is_part_of_run
 from livepost.runs.run import DEFAULT_PARENT, Run
 
 FINISHED = "finished"
@@ -139,9 +140,13 @@ def _progress_mode(show: ShowOptions) -> str:
 
 
 def _open_receipts(path: str | None, inputs: Sequence[str], *, continues: bool) -> Receipts | None:
-    """Refuses to overwrite an input, which would be emptied before it is read."""
+    """Refuses to overwrite an input, which would be emptied before it is read, or a run."""
     if path is None:
         return None
+    if path != "-" and is_part_of_run(path):
+        raise ConfigurationError(
+            f"the receipts would overwrite {path}, which belongs to a run", "give -o the name of another file"
+        )
     output = _status(1 if path == "-" else path)
     for name in inputs:
         if _is_same(_status(0 if name == "-" else name), output, only_files=True):
@@ -225,8 +230,9 @@ def _say_troubles(result: Result, standing: Standing | None) -> None:
 
 def show_nothing_to_send(standing: Standing, show: ShowOptions, *, continues: bool = False) -> None:
     """What a delivery would show, and write, of a run that has nothing for it."""
-    if show.receipts is not None:
-        Receipts(show.receipts, continues=continues).close()
+    receipts = _open_receipts(show.receipts, (), continues=continues)
+    if receipts is not None:
+        receipts.close()
     if show.json:
         print_data(summarize(Tally(), read=0, seconds=0.0).to_json())
     say(f"livepost: run {standing.path}: {standing}")

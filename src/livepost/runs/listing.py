@@ -14,8 +14,10 @@ from livepost.runs.letters import FILE_OF
 from livepost.runs.lock import is_locked
 from livepost.runs.manifest import Manifest
 from livepost.runs.marks import Counts
-from livepost.runs.run import DEFAULT_PARENT, LOCK, MANIFEST, STATES
+from livepost.runs.run import DEFAULT_PARENT, LOCK, MANIFEST, SPOOL, STATES
 from livepost.runs.states import read_counts, reading_marks
+
+_PARTS = frozenset((LOCK, MANIFEST, STATES, SPOOL, *FILE_OF.values()))
 
 
 class Activity(enum.Enum):
@@ -70,6 +72,16 @@ def describe(path: Path) -> Description:
 def is_letter_file(path: Path) -> bool:
     """It stands in a run directory and has the name of a file of letters."""
     return path.name in FILE_OF.values() and (path.parent / MANIFEST).is_file()
+
+
+def is_part_of_run(path: str) -> bool:
+    """Whether a file is, or would be, one of those that a run directory consists of."""
+    try:
+        file = Path(os.path.realpath(path))
+    except ValueError:
+        # No file can have that name.
+        return False
+    return any(part.name in _PARTS and (part.parent / MANIFEST).is_file() for part in (file, file.parent))
 
 
 def outdated_letters(run: Description, path: Path) -> int:
