@@ -19,6 +19,11 @@ _UNSAFE = re.compile(r"[\x00-\x20\x7f]")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
 _NAME = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=%-]+")
 _ADDRESS = re.compile(r"[0-9A-Fa-f:.]+(%[0-9A-Za-z._~-]+)?")
+# `urlsplit` overlooks what stands between a bracket and the port.
+_HOST_AND_PORT = re.compile(r"(\[[^\[\]]*:[^\[\]]*\]|[^\[\]:]*)(:[0-9]*)?")
+# IDNA of 2003, which is Python's, takes these for other letters or for nothing, that of 2008 for themselves:
+# so they are another name, and perhaps another owner (RFC 5894 section 7.2).
+_READ_IN_TWO_WAYS = re.compile("[\u00df\u1e9e\u03c2\u200c\u200d]")
 # Everything RFC 3986 allows in a path or query, and "%" so that what is encoded stays as it is.
 _TARGET_SAFE = "/?:@!$&'()*+,;=-._~%[]|"
 
@@ -89,6 +94,8 @@ def parse_target(url: str, what: str = "URL") -> Target:
     except ValueError:
         # Its text may repeat a part of a password that was taken for a port.
         raise ConfigurationError(f"the {what} cannot be understood{_shown(url)}", _HINT) from None
+    if not _HOST_AND_PORT.fullmatch(parts.netloc.rpartition("@")[2]):
+        raise ConfigurationError(f"the {what} cannot be understood{_shown(url)}", _HINT)
     if port == 0:
         raise ConfigurationError(
             f"the {what} names port 0, which nothing can listen on", "write a port from 1 to 65535"
@@ -115,9 +122,16 @@ def _host(host: str, url: str, what: str) -> str:
         raise ConfigurationError(f"the {what} names no host", _HINT)
     invalid = ConfigurationError(f"the {what}'s host is not a valid name{_shown(url)}", _HINT)
     if ":" in host:
+        # In a URL the percent sign before a zone is encoded (RFC 6874); many do without.
+        host = host.replace("%25", "%", 1)
         if not _ADDRESS.fullmatch(host):
             raise invalid
         return host
+    if _READ_IN_TWO_WAYS.search(host):
+        raise ConfigurationError(
+            f"the {what}'s host can be read as two names{_shown(url)}",
+            "write it in ASCII, as in xn--strae-oqa",
+        )
     try:
         # Also finds labels that are empty or too long.
         host = host.encode("idna").decode("ascii")
