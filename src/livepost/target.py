@@ -109,6 +109,15 @@ def parse_target(url: str, what: str = "URL") -> Target:
     )
 
 
+def ascii_name(name: str) -> str:
+    """The name of a host as it is looked up: lower case, other scripts in ASCII form.  Raises ValueError."""
+    # Also finds labels that are empty or too long.
+    name = name.lower().encode("idna").decode("ascii")
+    if not _NAME.fullmatch(name):
+        raise ValueError("not the name of a host")
+    return name
+
+
 def _path(parts: SplitResult) -> str:
     # A command line that is not UTF-8 reaches Python with surrogates for its bytes.
     path = quote(parts.path or "/", safe=_TARGET_SAFE, errors="surrogateescape")
@@ -133,13 +142,9 @@ def _host(host: str, url: str, what: str) -> str:
             "write it in ASCII, as in xn--strae-oqa",
         )
     try:
-        # Also finds labels that are empty or too long.
-        host = host.encode("idna").decode("ascii")
-    except UnicodeError:
+        return ascii_name(host)
+    except ValueError:
         raise invalid from None
-    if not _NAME.fullmatch(host):
-        raise invalid
-    return host
 
 
 def _basic(user: str | None, password: str | None) -> bytes | None:

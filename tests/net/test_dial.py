@@ -267,6 +267,12 @@ def test_resolve_is_for_one_host_and_port_and_ignores_case(
     assert attempts == ["127.0.0.3"]
 
 
+def test_resolve_takes_names_in_other_scripts(loop: Loop, listen: Callable[..., Listener]) -> None:
+    port = listen("127.0.0.3").port
+    dialer = make_dialer(f"http://bücher.test:{port}/", resolve=(f"Bücher.test:{port}:127.0.0.3",))
+    assert dial(loop, dialer) == f"127.0.0.3:{port}"
+
+
 @pytest.mark.parametrize("address", ["[::1]", "::1", "127.0.0.9,[::1]", "::1,"])
 def test_resolve_takes_addresses_of_ipv6(loop: Loop, listen: Callable[..., Listener], address: str) -> None:
     port = listen("::1").port
@@ -286,6 +292,9 @@ def test_resolve_takes_addresses_of_ipv6(loop: Loop, listen: Callable[..., Liste
         "api.test:http:127.0.0.1",
         "api.test:²:127.0.0.1",
         "api.test:123456:127.0.0.1",
+        "api.test:65536:127.0.0.1",
+        "api.test:0:127.0.0.1",
+        "a..test:80:127.0.0.1",
         ":80:127.0.0.1",
         "api.test:80:127.0.0.1:80",
         "[::1]:80:127.0.0.1",

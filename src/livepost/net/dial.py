@@ -30,7 +30,7 @@ from livepost.net import tls
 from livepost.net.lookup import AddressInfo, look_up
 from livepost.net.proxy import open_tunnel
 from livepost.net.tls_sessions import TlsSessions
-from livepost.target import Target
+from livepost.target import Target, ascii_name
 
 ATTEMPT_DELAY_SECONDS = 0.25
 
@@ -41,6 +41,7 @@ _KEEPALIVE_PROBES = 4
 _USER_TIMEOUT_MILLISECONDS = 60_000
 
 _PORT = re.compile(r"[0-9]{1,5}")
+_LAST_PORT = 65535
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,12 +341,16 @@ def _parse_overrides(lines: tuple[str, ...]) -> dict[tuple[str, int], tuple[str,
         host, _, rest = line.partition(":")
         port, _, addresses = rest.partition(":")
         names = tuple(address.strip("[]") for address in addresses.split(",") if address)
-        if not (host and _PORT.fullmatch(port) and names and all(map(_is_address, names))):
+        try:
+            key = ascii_name(host), int(port) if _PORT.fullmatch(port) else 0
+        except ValueError:
+            key = "", 0
+        if not (0 < key[1] <= _LAST_PORT and names and all(map(_is_address, names))):
             raise ConfigurationError(
                 f"--resolve {line} cannot be understood",
                 "write it as HOST:PORT:ADDRESS, as in example.com:443:127.0.0.1",
             )
-        overrides[host.lower(), int(port)] = names
+        overrides[key] = names
     return overrides
 
 
