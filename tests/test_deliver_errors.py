@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from whole_runs import FakeProgress, Log, counts, numbers, options, run
+from whole_runs import BRIEF, FakeProgress, Log, counts, numbers, options, run
 
 from livepost.config import InputOptions
 from livepost.deliver import deliver
@@ -98,6 +98,19 @@ def test_what_the_source_raises_comes_out_after_what_came_before_it() -> None:
             with pytest.raises(ZeroDivisionError, match="mine"):
                 await deliver(source, options(f"{server.url}/api"))
             assert server.stats.requests == 3
+
+    run(main())
+
+
+def test_what_the_source_raises_comes_out_also_where_the_target_is_not_reached() -> None:
+    def objects() -> Iterator[int]:
+        yield 1
+        raise ZeroDivisionError("mine")
+
+    async def main() -> None:
+        brief = options("http://127.0.0.1:1/", pace=BRIEF)
+        with pytest.raises(ZeroDivisionError, match="mine"):
+            await deliver(ObjectSource(objects()), brief)
 
     run(main())
 

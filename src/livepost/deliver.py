@@ -192,6 +192,8 @@ class Delivery:
                 self._acquaintances.store()
         if self._crash is not None:
             raise self._crash
+        # Also where something else has ended the run: it raises what is a defect of the source.
+        input_error = self._feed.error
         read = self._schedule.read
         if isinstance(self._source, RecordedSource):
             read += self._source.put_in_doubt
@@ -199,7 +201,7 @@ class Delivery:
         summary = summarize(self._tally, read=read, seconds=self._clock() - started)
         return Result(
             summary,
-            self._error or self._feed.error,
+            self._error or input_error,
             self._was_stopped,
             self._pools[0].opened > 0,
             self._feed.reached_end,

@@ -113,7 +113,8 @@ class ObjectSource:
 
     An object is sent as soon as it has come, however long the next one takes: so an iterable that stays
     open, such as `iter(queue.get, None)`, keeps the run's connections alive in between.  The iterable is used
-    in a thread of its own, some `batch_records` ahead; what it raises ends the batches and is passed on.
+    in a thread of its own, a few times `batch_records` ahead: where a run ends early, what was taken and not
+    yet read is lost, and no result tells of it.  What the iterable raises ends the batches and is passed on.
     """
 
     bytes_total = None
