@@ -10,7 +10,8 @@ from livepost.rehearsal import demo
 from livepost.rehearsal.demo import SAMPLES, Measured, compare, deliver_samples, shown_body
 
 
-def test_the_samples_go_one_after_the_other_over_one_connection() -> None:
+def test_the_samples_go_one_after_the_other_over_one_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     shown: list[tuple[bytes, int, object]] = []
 
     def show(record: bytes, status: int, answer: bytes) -> None:

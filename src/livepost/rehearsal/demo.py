@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from livepost.config import DeliveryOptions, Limits
+from livepost.config import DeliveryOptions, Limits, RouteOptions
 from livepost.deliver import deliver
 from livepost.model import Outcome, Record, Rejection
 from livepost.records.source import ObjectSource
@@ -72,9 +72,7 @@ class _Answers:
 async def deliver_samples(show: Show) -> None:
     """Send the three samples one after the other and show each answer as it comes."""
     async with PracticeServer() as server:
-        options = DeliveryOptions(
-            target=parse_target(f"{server.url}/api"), limits=Limits(max_conns_per_host=1)
-        )
+        options = _options(server, Limits(max_conns_per_host=1))
         result = await deliver(ObjectSource(SAMPLES), options, observers=[_Answers(show)])
         if result.error is not None:
             raise result.error
@@ -90,12 +88,18 @@ async def compare(users: int = USERS) -> tuple[Measured, Measured]:
 
 async def _measure(name: str, users: int, limits: Limits) -> Measured:
     async with PracticeServer() as server:
-        options = DeliveryOptions(target=parse_target(f"{server.url}/api"), limits=limits)
-        result = await deliver(ObjectSource(_user(number) for number in range(1, users + 1)), options)
+        objects = ObjectSource(_user(number) for number in range(1, users + 1))
+        result = await deliver(objects, _options(server, limits))
         if result.error is not None:
             raise result.error
         summary = result.summary
         return Measured(name, summary.records.delivered, summary.seconds, server.stats.connections)
+
+
+def _options(server: PracticeServer, limits: Limits) -> DeliveryOptions:
+    # A proxy of the environment would not find the server, which is in this process.
+    route = RouteOptions(proxy="")
+    return DeliveryOptions(target=parse_target(f"{server.url}/api"), limits=limits, route=route)
 
 
 def _user(number: int) -> dict[str, object]:
