@@ -165,7 +165,8 @@ def test_two_dashes_end_the_options() -> None:
         ),
         (["--progress", "loud"], "there is no progress display loud"),
         (["--input-format", "csv"], "there is no input format csv"),
-        (["--json=yes"], "argument --json: ignored explicit argument 'yes'"),
+        (["--json=yes"], "argument --json: takes no value"),
+        (["-kuUSER:s3cret"], "argument -k/--insecure: takes no value"),
         (["--json", "-o", "-"], "both the receipts and the summary would go to stdout"),
     ],
 )
@@ -179,6 +180,8 @@ def test_what_nobody_asked_for_is_refused() -> None:
     parser = Parser("livepost serve", "livepost serve", "A server.")
     with pytest.raises(ConfigurationError, match=r"^there is nothing to be done with extra$"):
         parser.parse(["extra"])
+    with pytest.raises(ConfigurationError, match=r"^there is nothing to be done with one more argument$"):
+        parser.parse(["http://user:s3cret@api.test/"])
 
 
 def help_text(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], columns: int) -> str:

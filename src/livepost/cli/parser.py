@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
+import re
 import types
 import typing
 from collections.abc import Callable, Container, Sequence
@@ -49,6 +50,8 @@ class Parser(argparse.ArgumentParser):
         print_data(self.format_help().rstrip())
 
     def error(self, message: str) -> NoReturn:
+        # Of curl's -kuUSER:PASSWORD argparse repeats what follows the k.
+        message = re.sub("ignored explicit argument .*", "takes no value", message, flags=re.DOTALL)
         raise ConfigurationError(message, f"see {self.prog} --help")
 
     def _with_bare_values(self, arguments: Sequence[str]) -> list[str]:
@@ -60,7 +63,8 @@ class Parser(argparse.ArgumentParser):
 
     def _unknown(self, option: str) -> str:
         if not option.startswith("-"):
-            return f"there is nothing to be done with {option}"
+            # A URL may hold a password.
+            return f"there is nothing to be done with {option if '@' not in option else 'one more argument'}"
         known = [flag for action in self._actions for flag in action.option_strings]
         close = difflib.get_close_matches(option, known, n=1)
         suggestion = f"; did you mean {close[0]}?" if close else ""
