@@ -121,13 +121,15 @@ def test_what_was_given_and_is_needed_stands_in_the_command_but_no_secret(
 ) -> None:
     url = f"{server.url.replace('http://', 'http://u:s3cret@')}/api?key=s3cret"
     given = ("-H", "X-Key: s3cret", "--connect-timeout", "2500ms", "--max-time", "none", "--http1.1")
+    times = ("--tls-handshake-timeout", "2000000", "--response-header-timeout", "1h")
     proxied = ("-x", "", "--resolve", "a.test:1:127.0.0.1", "--resolve", "b.test:1:127.0.0.1")
-    assert main(["probe", url, *BRIEF, *given, *proxied]) == 0
+    assert main(["probe", url, *BRIEF, *given, *times, *proxied]) == 0
     out = capfd.readouterr().out
     assert "s3cret" not in out
     command = next(line for line in out.splitlines() if line.startswith("  livepost send"))
     assert command.startswith(
-        f"  livepost send FILE... --to {server.url}/api --connect-timeout 2.5s --max-time none --http1.1 "
+        f"  livepost send FILE... --to {server.url}/api --connect-timeout 2.5s --max-time none "
+        "--tls-handshake-timeout 2000000s --response-header-timeout 3600s --http1.1 "
         "-x '' --resolve a.test:1:127.0.0.1 --resolve b.test:1:127.0.0.1 -H ... --connections "
     )
 

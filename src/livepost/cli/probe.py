@@ -147,5 +147,6 @@ def _kept_flags(given: argparse.Namespace) -> Iterator[str]:
 
 def _written(value: object) -> str:
     if isinstance(value, float):
-        return f"{value:g}s"
+        # Without an exponent, which no option takes.
+        return f"{value:.9f}".rstrip("0").rstrip(".") + "s"
     return "none" if value is None else shlex.quote(str(value))
