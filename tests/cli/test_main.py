@@ -9,7 +9,14 @@ from command import environment
 from livepost import __version__
 from livepost.cli import main as module
 from livepost.cli.main import main
-from livepost.errors import ConfigurationError, InputChangedError, LivepostError, OutputError, RunError
+from livepost.errors import (
+    ConfigurationError,
+    InputChangedError,
+    InputError,
+    LivepostError,
+    OutputError,
+    RunError,
+)
 
 
 @pytest.mark.parametrize("flag", ["--version", "-V"])
@@ -90,6 +97,7 @@ def test_every_command_has_help_that_fits_on_a_terminal(
         ),
         (OutputError("it is full"), 75, "livepost: it is full\n"),
         (RunError("it is damaged"), 2, "livepost: it is damaged\n"),
+        (InputError("it cannot be read"), 75, "livepost: it cannot be read\n"),
         (InputChangedError("it is another"), 4, "livepost: it is another\n"),
         (LivepostError("it broke"), 1, "livepost: it broke\n"),
         (KeyboardInterrupt(), 130, ""),

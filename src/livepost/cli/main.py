@@ -7,7 +7,13 @@ from collections.abc import Sequence
 
 from livepost import __version__
 from livepost.cli.talk import print_data, say, say_error
-from livepost.errors import ConfigurationError, InputChangedError, LivepostError, OutputError
+from livepost.errors import (
+    ConfigurationError,
+    InputChangedError,
+    InputError,
+    LivepostError,
+    OutputError,
+)
 
 _HELP = """\
 usage: livepost COMMAND [OPTIONS]
@@ -28,7 +34,7 @@ commands:
   livepost --version      the version"""
 
 # As in `exit_code`, which takes longer to import.
-_CODES = {InputChangedError: 4, ConfigurationError: 2, OutputError: 75}
+_CODES = {InputChangedError: 4, InputError: 75, ConfigurationError: 2, OutputError: 75}
 
 _COMMANDS = ("send", "resume", "retry", "runs", "show", "probe", "serve", "demo")
 
