@@ -46,6 +46,17 @@ def test_data_for_a_reader_that_went_away_is_dropped(monkeypatch: pytest.MonkeyP
         stream.flush()
 
 
+def test_data_beyond_the_encoding_of_stdout_is_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="latin-1"))
+    print_data("für \u4e2d \udcff")
+    assert raw.getvalue() == b"f\xfcr \\u4e2d \\udcff\n"
+    anything = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", anything)
+    print_data("für \u4e2d")
+    assert anything.getvalue() == "für \u4e2d\n"
+
+
 def test_data_that_cannot_be_written_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     with open("/dev/full", "w") as stream:
         monkeypatch.setattr(sys, "stdout", stream)

@@ -28,12 +28,14 @@ def say_error(error: LivepostError) -> None:
 def print_data(text: str) -> None:
     """A line on stdout; a reader that went away (`| head`) is no error.
 
-    Raises OutputError if stdout is closed, or its disk full.
+    What its encoding does not have is written as an escape.  Raises OutputError if stdout is closed, or
+    its disk full.
     """
     if sys.stdout is None:
         raise OutputError("standard output is closed", "redirect it to a file or a pipe")
+    encoding = sys.stdout.encoding or "utf-8"
     try:
-        print(text, flush=True)
+        print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
     except BrokenPipeError:
         _discard_stdout()
     except OSError as error:
