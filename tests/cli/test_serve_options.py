@@ -94,6 +94,8 @@ def test_clocks_that_are_ahead_and_behind(arguments: list[str], seconds: float) 
         (["--latency", "1ms+-2ms"], "a latency of 0.001 s cannot vary by 0.002 s"),
         (["--latency", "1ms+-x"], f"argument --latency: {NO_TIME}"),
         (["--clock-skew", "x"], f"argument --clock-skew: {NO_TIME}"),
+        (["--clock-skew", "900000h"], "argument --clock-skew: '900000h' is more than 100 years"),
+        (["--clock-skew=-900000h"], "argument --clock-skew: '-900000h' is more than 100 years"),
         (["--max-ages", "5"], "there is no option --max-ages; did you mean --max-age?"),
     ],
 )

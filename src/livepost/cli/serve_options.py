@@ -14,6 +14,9 @@ from livepost.rehearsal.latency import Latency
 from livepost.rehearsal.limits import IdleEnding, ServerLimits
 from livepost.rehearsal.profiles import Profile, profile_named
 
+# A calendar has an end.
+_MOST_SKEW_SECONDS = 100 * 365.25 * 86_400
+
 
 def add_connection_options(parser: Parser) -> None:
     """The limits of a connection, its pace, the server's clock, and what is spoken."""
@@ -133,7 +136,10 @@ def _seconds(text: str) -> float:
 
 
 def _skew(text: str) -> float:
-    return -_seconds(text[1:]) if text.startswith("-") else _seconds(text.removeprefix("+"))
+    skew = -_seconds(text[1:]) if text.startswith("-") else _seconds(text.removeprefix("+"))
+    if abs(skew) > _MOST_SKEW_SECONDS:
+        raise argparse.ArgumentTypeError(f"{text!r} is more than 100 years")
+    return skew
 
 
 def _count(text: str) -> int:
