@@ -137,8 +137,22 @@ def test_a_key_without_a_name_leaves_the_file_after_it_a_file() -> None:
     assert options(RetryOptions, "--idempotency-key=X-Key", "a").idempotency_key == "X-Key"
 
 
-def test_two_dashes_end_the_options() -> None:
-    assert make_parser().parse(["--json", "--", "a", "-"]).files == ["a", "-"]
+@pytest.mark.parametrize(
+    ("arguments", "files"),
+    [
+        (["--", "a", "-"], ["a", "-"]),
+        (["--", "-b", "a"], ["-b", "a"]),
+        (["--", "--max-time=1", "--max-time", "2"], ["--max-time=1", "--max-time", "2"]),
+        (["a", "--", "-b", "--to", "--", "-b"], ["a", "-b", "--to", "--", "-b"]),
+        (["--", "--idempotency-key", "--help"], ["--idempotency-key", "--help"]),
+        (["a", "--"], ["a"]),
+    ],
+)
+def test_two_dashes_end_the_options(arguments: list[str], files: list[str]) -> None:
+    given = make_parser().parse(["--json", *arguments])
+    assert given.files == files
+    assert set(vars(given)) == {"json", "files", "to"}
+    assert given.to is None
 
 
 @pytest.mark.parametrize(
@@ -180,6 +194,8 @@ def test_what_nobody_asked_for_is_refused() -> None:
     parser = Parser("livepost serve", "livepost serve", "A server.")
     with pytest.raises(ConfigurationError, match=r"^there is nothing to be done with extra$"):
         parser.parse(["extra"])
+    with pytest.raises(ConfigurationError, match=r"^there is nothing to be done with --extra$"):
+        parser.parse(["--", "--extra"])
     with pytest.raises(ConfigurationError, match=r"^there is nothing to be done with one more argument$"):
         parser.parse(["http://user:s3cret@api.test/"])
 

@@ -21,6 +21,9 @@ from livepost.errors import ConfigurationError
 
 Options = TypeVar("Options")
 
+# No argument begins with it, because the system ends one there.
+_PLAIN = "\0"
+
 _READ_UNIT: dict[str, Callable[[str], Any]] = {"seconds": quantities.seconds, "bytes": quantities.size}
 
 
@@ -40,9 +43,20 @@ class Parser(argparse.ArgumentParser):
 
     def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
         """Parse, options and files in any order.  Raises ConfigurationError."""
-        namespace, unknown = self.parse_known_intermixed_args(self._with_bare_values(arguments))
+        end = arguments.index("--") if "--" in arguments else len(arguments)
+        options = self._with_bare_values(arguments[:end])
+        # argparse takes some of what stands behind the two dashes for options after all.
+        plain = [_PLAIN + word for word in arguments[end + 1 :]]
+        namespace, unknown = self.parse_known_intermixed_args([*options, *plain])
+        marked = frozenset(plain)
         if unknown:
-            self.error(self._unknown(unknown[0].partition("=")[0]))
+            word = unknown[0]
+            self.error(_superfluous(word[1:]) if word in marked else self._unknown(word.partition("=")[0]))
+        for name, value in vars(namespace).items():
+            if isinstance(value, list):
+                setattr(namespace, name, [word[1:] if word in marked else word for word in value])
+            elif isinstance(value, str) and value in marked:
+                setattr(namespace, name, value[1:])
         return namespace
 
     def print_help(self, file: Any = None) -> None:
@@ -56,21 +70,23 @@ class Parser(argparse.ArgumentParser):
 
     def _with_bare_values(self, arguments: Sequence[str]) -> list[str]:
         # Not argparse's nargs="?", which would take the file after the flag for its value.
-        end = arguments.index("--") if "--" in arguments else len(arguments)
         values = self.bare_values
-        options = [f"{word}={values[word]}" if word in values else word for word in arguments[:end]]
-        return [*options, *arguments[end:]]
+        return [f"{word}={values[word]}" if word in values else word for word in arguments]
 
     def _unknown(self, option: str) -> str:
         if not option.startswith("-"):
-            # A URL may hold a password.
-            return f"there is nothing to be done with {option if '@' not in option else 'one more argument'}"
+            return _superfluous(option)
         known = [flag for action in self._actions for flag in action.option_strings]
         close = difflib.get_close_matches(option, known, n=1)
         suggestion = f"; did you mean {close[0]}?" if close else ""
         # What follows a letter may be a secret, as in curl's -uUSER:PASSWORD.
         shown = option if option.startswith("--") else option[:2]
         return f"there is no option {shown}{suggestion}"
+
+
+def _superfluous(word: str) -> str:
+    # A URL may hold a password.
+    return f"there is nothing to be done with {word if '@' not in word else 'one more argument'}"
 
 
 def add_options(parser: Parser, kind: type[Any], omit: Container[str] = ()) -> None:
