@@ -198,6 +198,38 @@ def test_close_forgets_everything(queue: Queue) -> None:
     assert gone() is None
 
 
+@pytest.mark.parametrize(("stop", "grace"), [(3.0, 3.0), (0.5, 0.5), (600.0, 5.0)])
+def test_what_is_due_when_the_process_did_not_run_is_put_off(queue: Queue, stop: float, grace: float) -> None:
+    for name in ("a", "b"):
+        queue.item(name, 1.0)
+    moved = queue.item("moved", 0.9)
+    queue.set(moved, 1.0 + stop + 100.0)
+    queue.time.now += 1.0 + stop
+    queue.time.advance(0.0)
+    assert queue.expired == []
+    assert queue.time.pending == pytest.approx([grace], abs=0.11)
+    queue.time.advance(6.0)
+    assert [name for name, _ in queue.expired] == ["a", "b"]
+    assert [when for _, when in queue.expired] == pytest.approx([1.0 + stop + grace] * 2, abs=0.11)
+    queue.time.advance(100.0)
+    assert queue.expired[2:] == [("moved", 1.0 + stop + 100.0)]
+
+
+def test_it_is_not_put_off_twice_in_a_row(queue: Queue) -> None:
+    queue.item("a", 1.0)
+    for _ in range(2):
+        queue.time.now += 10.0
+        queue.time.advance(0.0)
+    assert queue.expired == [("a", 20.0)]
+
+
+def test_a_timer_a_little_late_is_no_reason_to_wait(queue: Queue) -> None:
+    queue.item("a", 1.0)
+    queue.time.now += 1.2
+    queue.time.advance(0.0)
+    assert [when for _, when in queue.expired] == pytest.approx([1.2])
+
+
 def test_closing_while_expiring(queue: Queue) -> None:
     queue.item("a", 1.0).then = lambda now: queue.deadlines.close()
     queue.item("b", 1.0)

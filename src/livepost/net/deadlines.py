@@ -18,6 +18,10 @@ NEVER = float("inf")
 
 _EMPTY_ENTRIES_TOLERATED = 64
 
+# So late is no timer unless the process did not run: it was stopped, or something kept the event loop.
+_AWAY_SECONDS = 0.25
+_LONGEST_GRACE_SECONDS = 5.0
+
 
 class TimerHandle(Protocol):
     """What `call_later` returns."""
@@ -38,6 +42,8 @@ class Watched(Protocol):
 class Deadlines:
     """Calls `expire` of whatever passes its deadline, in order of time.
 
+    Where the process did not run when a deadline passed, that is put off by as long, 5 s at most.
+
     `call_later(seconds, callback)` is the event loop's.  Call `close` at the end.
     """
 
@@ -50,6 +56,9 @@ class Deadlines:
         self._sequence = itertools.count()
         self._timer: TimerHandle | None = None
         self._timer_at = NEVER
+        self._timer_due_at = NEVER
+        """As `_timer_at`, but not before the timer was set."""
+        self._gave_grace = False
 
     def set(self, item: Watched, when: float) -> None:
         """Replace the item's deadline; NEVER for none."""
@@ -99,28 +108,44 @@ class Deadlines:
     def _arm(self, when: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        now = self._clock()
         self._timer_at = when
-        self._timer = self._call_later(max(0.0, when - self._clock()), self._fire)
+        self._timer_due_at = max(when, now)
+        self._timer = self._call_later(self._timer_due_at - now, self._fire)
 
     def _fire(self) -> None:
         self._timer = None
         # Until all that is due is done, nothing is early enough to set the timer.
         self._timer_at = -NEVER
         now = self._clock()
+        grace = self._grace(now - self._timer_due_at)
         try:
             while self._heap and self._heap[0][0] <= now:
                 item = heapq.heappop(self._heap)[2]
                 if item is not None:
-                    self._look_at(item, now)
+                    self._look_at(item, now, grace)
         finally:
             self._timer_at = NEVER
             if self._heap:
                 self._arm(self._heap[0][0])
 
-    def _look_at(self, item: Watched, now: float) -> None:
+    def _grace(self, late: float) -> float:
+        """How much longer to wait for what is due, by a timer that came so late.
+
+        Answers that came meanwhile may be unread, and requests have just been sent whose time began before.
+        Not twice in a row, or a loop that is always late would wait for ever.
+        """
+        self._gave_grace = late > _AWAY_SECONDS and not self._gave_grace
+        return min(late, _LONGEST_GRACE_SECONDS) if self._gave_grace else 0.0
+
+    def _look_at(self, item: Watched, now: float, grace: float) -> None:
         del self._entries[item]
         item.queued_at = NEVER
         if item.deadline <= now:
+            if grace:
+                item.deadline = now + grace
+                self._push(item, item.deadline)
+                return
             item.deadline = NEVER
             item.expire(now)
         elif item.deadline != NEVER:
