@@ -125,6 +125,11 @@ def test_the_proxy_of_the_environment(
         ("http://11.1.2.3/", "10.0.0.0/8", False),
         ("http://[fd00::1]/", "fd00::/8", True),
         ("http://api.example.test/", "10.0.0.0/8", False),
+        ("http://api.example.test./", "example.test", True),
+        ("http://api.example.test/", "example.test.", True),
+        ("http://bücher.test/", "Bücher.test", True),
+        ("http://xn--bcher-kva.test/", ".bücher.test:80", True),
+        ("http://[fe80::1%25eth0]/", "fe80::/10", True),
     ],
 )
 def test_who_is_exempt(url: str, no_proxy: str, is_exempt: bool) -> None:

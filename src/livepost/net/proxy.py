@@ -7,6 +7,7 @@ for a tunnel with CONNECT (RFC 9110 section 9.3.6).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import os
 import re
@@ -15,7 +16,7 @@ from collections.abc import Mapping
 
 from livepost.config import RouteOptions
 from livepost.errors import ConfigurationError, DialError, PermanentDialError
-from livepost.target import Target, parse_target
+from livepost.target import Target, ascii_name, parse_target
 from livepost.wire.response_head import HEAD_BYTES_LIMIT, ProtocolError, read_response_head
 
 _BEGINNING = b"HTTP/1."
@@ -74,7 +75,7 @@ def _proxy_from_environment(target: Target, environment: Mapping[str, str]) -> s
 
 
 def _is_exempt(target: Target, no_proxy: str) -> bool:
-    """curl's rule: `*`, or hosts, domains (a leading dot changes nothing), addresses and networks.
+    """curl's rule: `*`, or hosts, domains (a dot at either end changes nothing), addresses and networks.
 
     As in `localhost,example.com,10.0.0.0/8`; a port behind one limits it to that port.
     """
@@ -83,9 +84,16 @@ def _is_exempt(target: Target, no_proxy: str) -> bool:
             return True
         with_port = _WITH_PORT.fullmatch(entry)
         name, port = with_port.groups() if with_port else (entry, str(target.port))
-        if port == str(target.port) and _covers(name.strip("[]").lstrip("."), target.host):
+        if port == str(target.port) and _covers(_as_looked_up(name), target.host.rstrip(".")):
             return True
     return False
+
+
+def _as_looked_up(name: str) -> str:
+    name = name.strip("[]").strip(".")
+    with contextlib.suppress(ValueError):
+        return ascii_name(name)
+    return name
 
 
 def _covers(name: str, host: str) -> bool:
