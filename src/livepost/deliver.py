@@ -192,8 +192,7 @@ class Delivery:
                 self._acquaintances.store()
         if self._crash is not None:
             raise self._crash
-        # Also where something else has ended the run: it raises what is a defect of the source.
-        input_error = self._feed.error
+        input_error = self._feed.error  # Raises a defect of the source, whatever else ended the run.
         read = self._schedule.read
         if isinstance(self._source, RecordedSource):
             read += self._source.put_in_doubt
