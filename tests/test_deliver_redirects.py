@@ -79,6 +79,26 @@ def test_another_server_gets_the_record_over_its_own_connections_and_no_credenti
     run(main())
 
 
+def test_another_server_is_not_shown_the_client_certificate(authority: Authority) -> None:
+    async def main() -> None:
+        files = authority.issue_files("client.test")
+        known = TlsOptions(cacert=str(authority.ca_file), cert=str(files.certificate), key=str(files.key))
+        asking = authority.server_context(asks_client=True)
+        # Where a server says at once that it misses something.
+        asking.maximum_version = ssl.TLSVersion.TLSv1_2
+        async with (
+            PracticeServer(ssl_context=asking) as there,
+            PracticeServer(ssl_context=asking, respond=leading_to(f"{there.url}/api")) as here,
+        ):
+            to = options(f"{here.url}/api?old=1", 1, outcome=FOLLOWING, tls=known, pace=BRIEF)
+            result = await deliver(numbers(3), to)
+            assert there.stats.requests == 0
+        assert counts(result)[0] == 0
+        assert "wants a client certificate" in str(result.error)
+
+    run(main())
+
+
 @pytest.mark.parametrize(
     ("exempt", "seen_by_proxy"), [("127.0.0.1", "there"), ("localhost", "here"), ("", "all")]
 )

@@ -9,7 +9,7 @@ always means "no limit" or "not set", and 0 is never a special value.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from livepost.errors import ConfigurationError
@@ -291,6 +291,10 @@ class DeliveryOptions:
             )
         if self.route.unix_socket is not None and self.route.proxy:
             raise ConfigurationError("--unix-socket and --proxy exclude each other", "give one of them")
+
+    def elsewhere(self, target: Target) -> DeliveryOptions:
+        """For another origin, which is not told who we are."""
+        return replace(self, target=target, tls=replace(self.tls, cert=None, key=None))
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import functools
 import math
 import os
@@ -256,7 +255,7 @@ class Delivery:
 
     def _open_lane(self, target: Target) -> deque[Exchange]:
         """Connections to where a redirect leads, and the queue of what they carry."""
-        options = dataclasses.replace(self._options, target=target)
+        options = self._options.elsewhere(target)
         queue = self._policies.retries.new_queue()
         try:
             dialer = Dialer(options, proxy_of(options.route, options.target), self._clock)
