@@ -93,8 +93,7 @@ def test_another_server_is_not_shown_the_client_certificate(authority: Authority
             to = options(f"{here.url}/api?old=1", 1, outcome=FOLLOWING, tls=known, pace=BRIEF)
             result = await deliver(numbers(3), to)
             assert there.stats.requests == 0
-        assert counts(result)[0] == 0
-        assert "wants a client certificate" in str(result.error)
+        assert counts(result) == (0, 0, 0, 3)
 
     run(main())
 
