@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 from certificates import Authority
 from probing_peers import http1, http2, opener_to
 from scripted_peer import Script, ScriptedPeer, read_request, reset
 
+from livepost.clock import monotonic
 from livepost.config import RouteOptions, Timeouts, TlsOptions
 from livepost.events import CloseReason
+from livepost.net.dial import Dialed
 from livepost.probing.conversation import Conversation, NoAnswer
 from livepost.probing.findings import Ending
 from livepost.wire.frames import MAX_CONCURRENT_STREAMS
@@ -160,6 +162,42 @@ def test_silence_is_no_answer(script: Script, timeouts: Timeouts) -> None:
         assert conversation.goodbye is None
 
     converse(script, talk, timeouts=timeouts)
+
+
+class Torrent:
+    """A socket with always more to read, interim answers; from the beginning, or when something was sent."""
+
+    def __init__(self, *, is_open: bool) -> None:
+        self._is_open = is_open
+        self._ends_at = monotonic() + 5.0
+
+    def recv(self, size: int) -> bytes:
+        assert monotonic() < self._ends_at, "nobody else had a turn"
+        if not self._is_open:
+            raise BlockingIOError
+        return b"HTTP/1.1 102 Processing\r\n\r\n"
+
+    def send(self, data: bytes) -> int:
+        self._is_open = True
+        return len(data)
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("is_open", "reason"),
+    [(False, r"no answer came within 0\.\d+ s"), (True, "the server ended the connection")],
+)
+def test_a_server_that_never_pauses_does_not_outlast_the_time_limit(is_open: bool, reason: str) -> None:
+    async def main() -> None:
+        torrent: Any = Torrent(is_open=is_open)
+        opener = opener_to("http://localhost")
+        conversation = opener.converse(Dialed(torrent, "peer", 0.0, None, False))
+        with conversation, pytest.raises(NoAnswer, match=reason):
+            await conversation.ask(opener.head("GET"), 0.05)
+
+    asyncio.run(main())
 
 
 def test_a_body_may_take_longer_than_its_head() -> None:

@@ -182,13 +182,16 @@ class Conversation:
 
     async def _take_what_came(self) -> None:
         """Read all that is there already, without waiting."""
-        while not self._has_ended and self._receive() is not None:
+        while self.goodbye is None and self._receive() is not None:
             await self._flush()
+            await _let_others_run()
 
     async def _read(self) -> list[Event]:
         """Wait until something comes."""
         while (events := self._receive()) is None:
             await self._ready("reader")
+        if not events:
+            await _let_others_run()
         return events
 
     def _receive(self) -> list[Event] | None:
@@ -241,6 +244,11 @@ class Conversation:
 
     async def _ready(self, kind: str) -> None:
         await wait_ready(self.socket, kind)
+
+
+async def _let_others_run() -> None:
+    """A peer that never pauses is always there to be read: time limits and Ctrl-C would not be seen."""
+    await asyncio.sleep(0)
 
 
 async def wait_ready(sock: socket.socket, kind: str) -> None:
