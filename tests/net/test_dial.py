@@ -477,6 +477,45 @@ def test_a_unix_socket(loop: Loop, tmp_path: Path, attempts: list[str]) -> None:
     assert attempts == [path, path]
 
 
+def full_unix_socket(path: Path) -> tuple[socket.socket, socket.socket]:
+    """A server that accepts nobody, and the one client in its queue."""
+    listener, first = socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    listener.listen(0)
+    first.connect(str(path))
+    return listener, first
+
+
+def test_a_unix_socket_whose_queue_is_full_is_waited_for(loop: Loop, tmp_path: Path) -> None:
+    async def main(listener: socket.socket) -> None:
+        task = asyncio.create_task(make_dialer("http://api.test/", unix_socket=str(path)).dial())
+        await asyncio.sleep(0.05)
+        assert not task.done()
+        accepted = [listener.accept()[0]]
+        dialed = await task
+        assert (dialed.address, dialed.socket.send(b"x")) == (str(path), 1)
+        accepted.append(listener.accept()[0])
+        assert accepted[1].recv(9) == b"x"
+        for sock in (*accepted, dialed.socket):
+            sock.close()
+
+    path = tmp_path / "server.sock"
+    listener, first = full_unix_socket(path)
+    with listener, first:
+        loop.run_until_complete(main(listener))
+
+
+def test_a_unix_socket_whose_queue_stays_full(loop: Loop, tmp_path: Path) -> None:
+    path = tmp_path / "server.sock"
+    listener, first = full_unix_socket(path)
+    with listener, first:
+        dialer = make_dialer("http://api.test/", unix_socket=str(path), connect_timeout=0.05)
+        assert failure(loop, dialer)[:2] == (
+            DialError,
+            f"unix socket {path} did not take a connection within 0.05 s",
+        )
+
+
 def test_tls_over_a_unix_socket(loop: Loop, tmp_path: Path, authority: Authority) -> None:
     async def wait(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> None:
         await reader.read()

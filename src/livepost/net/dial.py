@@ -40,6 +40,9 @@ _KEEPALIVE_INTERVAL_SECONDS = 15
 _KEEPALIVE_PROBES = 4
 _USER_TIMEOUT_MILLISECONDS = 60_000
 
+# Then a unix socket whose queue is full is tried again: nothing tells when there is room.
+_QUEUE_FULL_SECONDS = 0.01
+
 _PORT = re.compile(r"[0-9]{1,5}")
 _LAST_PORT = 65535
 
@@ -171,8 +174,7 @@ class Dialer:
     async def _open(self) -> _Opened:
         loop = asyncio.get_running_loop()
         if self._unix_socket is not None:
-            address = (socket.AF_UNIX, socket.SOCK_STREAM, 0, "", self._unix_socket)
-            return _Opened(await _connect_to(loop, address))
+            return _Opened(await _connect_to_unix(self._unix_socket))
         remembered = self._remembered
         try:
             addresses = await self._look_up()
@@ -298,6 +300,22 @@ async def _connect_to(loop: asyncio.AbstractEventLoop, address: AddressInfo) -> 
         sock.close()
         raise
     return sock
+
+
+async def _connect_to_unix(path: str) -> socket.socket:
+    """The kernel connects at once or not at all: while the server's queue is full, nothing is under way."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        while True:
+            try:
+                sock.connect(path)
+                return sock
+            except BlockingIOError:
+                await asyncio.sleep(_QUEUE_FULL_SECONDS)
+    except BaseException:
+        sock.close()
+        raise
 
 
 def _configured(sock: socket.socket) -> socket.socket:
