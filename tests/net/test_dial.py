@@ -358,6 +358,31 @@ def test_a_name_that_cannot_be_looked_up(
     loop.close()
 
 
+def test_a_name_that_was_there_before_is_not_gone_for_good(
+    loop: Loop, listen: Callable[..., Listener], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = {"api.test": "127.0.0.1"}
+    get_address_info = socket.getaddrinfo
+
+    def look_up(host: str, port: int, **how: Any) -> list[Any]:
+        if host not in names:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return get_address_info(names[host], port, **how)
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    listener = listen()
+    dialer = make_dialer(f"http://api.test:{listener.port}/")
+    address = dial(loop, dialer)
+    del names["api.test"]
+    assert failure(loop, dialer) == (
+        DialError,
+        "the name api.test cannot be looked up at the moment",
+        "check the network and its DNS",
+    )
+    names["api.test"] = "127.0.0.1"
+    assert dial(loop, dialer) == address
+
+
 @pytest.mark.parametrize(
     ("error", "message"),
     [

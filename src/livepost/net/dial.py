@@ -90,6 +90,8 @@ class Dialer:
         self._make_context()
         self._overrides = _parse_overrides(options.route.resolve)
         self._remembered: AddressInfo | None = None
+        self._was_found = False
+        """The name has led somewhere in this run."""
         next_hop = proxy or options.target
         self._host, self._port = next_hop.host, next_hop.port
         if self._unix_socket is not None:
@@ -208,6 +210,7 @@ class Dialer:
         found: list[Any] = []
         for name in names:
             found += await look_up(name, self._port)
+        self._was_found = True
         return found
 
     async def _secure(
@@ -236,7 +239,8 @@ class Dialer:
 
     def _explain(self, error: OSError) -> DialError:
         if isinstance(error, socket.gaierror):
-            if error.errno == socket.EAI_AGAIN:
+            # A name may be gone for as long as a server takes to start again.
+            if error.errno == socket.EAI_AGAIN or self._was_found:
                 return DialError(
                     f"the name {self._host} cannot be looked up at the moment",
                     "check the network and its DNS",
