@@ -233,7 +233,7 @@ def test_the_proxy_wants_a_password(loop: Loop) -> None:
     )
 
 
-@pytest.mark.parametrize("status", [b"502 Bad Gateway", b"403 Forbidden", b"302 Found", b"503 No"])
+@pytest.mark.parametrize("status", [b"502 Bad Gateway", b"403 Forbidden", b"302 Found", b"503 No", b"101 No"])
 def test_the_proxy_refuses(loop: Loop, status: bytes) -> None:
     answer = b"HTTP/1.1 %b\r\nContent-Length: 4\r\n\r\noops" % status
     assert refusal(loop, answer) == (
@@ -241,6 +241,17 @@ def test_the_proxy_refuses(loop: Loop, status: bytes) -> None:
         f"the proxy PROXY refused a tunnel to api.example.test:443 with status {status[:3].decode()}",
         "",
     )
+
+
+@pytest.mark.parametrize(
+    "interim", [b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 102 Wait\r\nX: y\r\n\r\n" * 3]
+)
+def test_interim_answers_come_before_the_answer(loop: Loop, interim: bytes) -> None:
+    _, refused, _ = refusal(loop, interim + b"HTTP/1.1 403 Forbidden\r\n\r\n")
+    assert refused == "the proxy PROXY refused a tunnel to api.example.test:443 with status 403"
+    opened = interim + b"HTTP/1.1 200 OK\r\n\r\n"
+    _, ended_behind_it, _ = refusal(loop, opened, then=lambda writer: writer.close())
+    assert ended_behind_it == "api.example.test closed the connection during the TLS handshake"
 
 
 NOT_A_PROXY = (PermanentDialError, "PROXY does not answer like an HTTP proxy", "check --proxy")
@@ -257,6 +268,8 @@ NOT_A_PROXY = (PermanentDialError, "PROXY does not answer like an HTTP proxy", "
         b"HTTP/1.1 abc\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000,
+        b"HTTP/1.1 100 Continue\r\n\r\n" * 3_000,
+        b"HTTP/1.1 100 Continue\r\n\r\nSSH",
     ],
 )
 def test_not_a_proxy(loop: Loop, answer: bytes) -> None:

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from livepost.config import RouteOptions
 from livepost.errors import ConfigurationError, DialError, PermanentDialError
 from livepost.target import Target, ascii_name, parse_target
-from livepost.wire.response_head import HEAD_BYTES_LIMIT, ProtocolError, read_response_head
+from livepost.wire.response_head import HEAD_BYTES_LIMIT, ProtocolError, ResponseHead, read_response_head
 
 _BEGINNING = b"HTTP/1."
 _WITH_PORT = re.compile(r"(\[.*\]|[^:]*):([0-9]+)")
@@ -117,22 +117,7 @@ async def open_tunnel(sock: socket.socket, proxy: Target, target: Target) -> Non
     if proxy.authorization is not None:
         request += b"Proxy-Authorization: " + proxy.authorization + b"\r\n"
     await loop.sock_sendall(sock, request + b"\r\n")
-    answer = b""
-    while b"\r\n\r\n" not in answer:
-        data = await loop.sock_recv(sock, 4096)
-        if not data:
-            raise DialError(
-                f"the proxy {proxy.authority} closed the connection instead of opening a tunnel", ""
-            )
-        answer += data
-        # Do not wait for the end of what is no answer.
-        if len(answer) > HEAD_BYTES_LIMIT or not answer.startswith(_BEGINNING[: len(answer)]):
-            raise _not_a_proxy(proxy)
-    end = answer.find(b"\r\n\r\n") + 4
-    try:
-        head = read_response_head(answer[:end])
-    except ProtocolError:
-        raise _not_a_proxy(proxy) from None
+    head, rest = await _read_answer(sock, proxy)
     if head.status == 407:
         raise PermanentDialError(
             f"the proxy {proxy.authority} asks for a user and password",
@@ -141,8 +126,36 @@ async def open_tunnel(sock: socket.socket, proxy: Target, target: Target) -> Non
     if not 200 <= head.status < 300:
         where = f"a tunnel to {target.host_and_port}"
         raise DialError(f"the proxy {proxy.authority} refused {where} with status {head.status}", "")
-    if len(answer) > end:
+    if rest:
         raise DialError(f"the proxy {proxy.authority} sent bytes nobody asked for", "")
+
+
+async def _read_answer(sock: socket.socket, proxy: Target) -> tuple[ResponseHead, bytes]:
+    """The head of the final answer, and what came after it.  Heads before it (1xx) count for its length."""
+    loop = asyncio.get_running_loop()
+    answer = b""
+    begin = 0
+    while True:
+        end = answer.find(b"\r\n\r\n", begin) + 4
+        if end > 3:
+            try:
+                head = read_response_head(answer[begin:end])
+            except ProtocolError:
+                raise _not_a_proxy(proxy) from None
+            if head.status >= 200 or head.status == 101:
+                return head, answer[end:]
+            begin = end
+            continue
+        # Do not wait for the end of what is no answer.
+        beginning = answer[begin : begin + len(_BEGINNING)]
+        if len(answer) > HEAD_BYTES_LIMIT or not _BEGINNING.startswith(beginning):
+            raise _not_a_proxy(proxy)
+        data = await loop.sock_recv(sock, 4096)
+        if not data:
+            raise DialError(
+                f"the proxy {proxy.authority} closed the connection instead of opening a tunnel", ""
+            )
+        answer += data
 
 
 def _not_a_proxy(proxy: Target) -> DialError:
