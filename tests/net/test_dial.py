@@ -32,7 +32,7 @@ Loop = asyncio.AbstractEventLoop
 
 def make_dialer(url: str, *, tls: TlsOptions | None = None, **settings: Any) -> Dialer:
     """Settings are those of the route, and timeouts."""
-    limits = {name: settings.pop(name) for name in tuple(settings) if name.endswith("_timeout")}
+    limits = {name: settings.pop(name) for name in tuple(settings) if name.endswith(("_timeout", "_time"))}
     options = DeliveryOptions(
         target=parse_target(url),
         route=RouteOptions(**settings),
@@ -157,6 +157,16 @@ def test_options_of_the_socket(loop: Loop, listen: Callable[..., Listener], is_f
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL) == 15
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT) == 4
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 60_000
+
+
+@pytest.mark.parametrize("max_time", [60.1, None])
+def test_who_may_take_longer_may_also_read_nothing_for_longer(
+    loop: Loop, listen: Callable[..., Listener], max_time: float | None
+) -> None:
+    dialer = make_dialer(f"http://127.0.0.1:{listen().port}/", max_time=max_time)
+    with loop.run_until_complete(dialer.dial()).socket as sock:
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 45
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 0
 
 
 def test_addresses_race_only_on_the_first_dial(

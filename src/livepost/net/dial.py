@@ -90,6 +90,7 @@ class Dialer:
         self._make_context()
         self._overrides = _parse_overrides(options.route.resolve)
         self._remembered: AddressInfo | None = None
+        self._user_timeout = _user_timeout_milliseconds(options.timeouts.max_time)
         self._was_found = False
         """The name has led somewhere in this run."""
         next_hop = proxy or options.target
@@ -188,18 +189,17 @@ class Dialer:
         known = frozenset(_readable(where) for *_, where in addresses)
         if remembered is not None and _readable(remembered[4]) in known:
             try:
-                return _Opened(_configured(await _connect_to(loop, remembered)), known)
+                return _Opened(_configured(await _connect_to(loop, remembered), self._user_timeout), known)
             except OSError:
                 self._remembered = None
             except asyncio.CancelledError:
                 # Silence until the time is up is a failure, too.
                 self._remembered = None
                 raise
-        sock = _configured(
-            await aiohappyeyeballs.start_connection(
-                addresses, happy_eyeballs_delay=ATTEMPT_DELAY_SECONDS, interleave=1
-            )
+        sock = await aiohappyeyeballs.start_connection(
+            addresses, happy_eyeballs_delay=ATTEMPT_DELAY_SECONDS, interleave=1
         )
+        _configured(sock, self._user_timeout)
         with contextlib.suppress(OSError):
             # Who is gone already is not remembered; the first use of the socket will say so.
             self._remembered = (sock.family, sock.type, sock.proto, "", sock.getpeername())
@@ -263,6 +263,16 @@ class Dialer:
         return DialError(f"{self._where} cannot be reached: {reason}", "check the address and the network")
 
 
+def _user_timeout_milliseconds(max_time: float | None) -> int:
+    """For how long a peer need not acknowledge, or may take, what is sent; 0: as the kernel has it.
+
+    It also ends a connection whose peer is there and only reads nothing (its window is 0), which is no
+    reason while a request may take longer.
+    """
+    is_long = max_time is None or max_time * 1000 > _USER_TIMEOUT_MILLISECONDS
+    return 0 if is_long else _USER_TIMEOUT_MILLISECONDS
+
+
 @dataclass(frozen=True, slots=True)
 class _Versions:
     offered: tuple[HttpVersion, ...]
@@ -322,7 +332,7 @@ async def _connect_to_unix(path: str) -> socket.socket:
         raise
 
 
-def _configured(sock: socket.socket) -> socket.socket:
+def _configured(sock: socket.socket, user_timeout: int) -> socket.socket:
     try:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -330,7 +340,7 @@ def _configured(sock: socket.socket) -> socket.socket:
             ("TCP_KEEPIDLE", _KEEPALIVE_IDLE_SECONDS),
             ("TCP_KEEPINTVL", _KEEPALIVE_INTERVAL_SECONDS),
             ("TCP_KEEPCNT", _KEEPALIVE_PROBES),
-            ("TCP_USER_TIMEOUT", _USER_TIMEOUT_MILLISECONDS),
+            ("TCP_USER_TIMEOUT", user_timeout),
         ):
             # Linux has them all, macOS some.
             if hasattr(socket, name):
