@@ -63,6 +63,9 @@ class ManualDialer:
     def speak_http_1_1(self) -> None:
         self.versions = [HttpVersion.HTTP_1_1]
 
+    def explain_refusal(self, error: ssl.SSLError) -> DialError:
+        raise AssertionError("there is no TLS here")
+
     def keep_session(self, sock: ssl.SSLSocket) -> None:
         raise AssertionError("there is no TLS here")
 

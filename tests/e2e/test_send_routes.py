@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import queue
+import socket
 import ssl
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -188,6 +191,29 @@ def test_a_client_certificate(authority: Authority) -> None:
     with PracticeServer(ssl_context=context).run_in_thread() as server:
         ended = send(f"{server.url}/api", *trust, "--cert", files.certificate, "--key", files.key)
         assert (ended.code, server.stats.requests) == (0, 20)
+
+
+def test_without_a_client_certificate_nothing_is_in_doubt(authority: Authority) -> None:
+    """Over TLS 1.3, where a record is on its way when the server says so."""
+    context = authority.server_context(asks_client=True)
+
+    def refuse() -> None:
+        # Not asyncio's: it closes without a word.
+        with contextlib.suppress(ssl.SSLError):
+            context.wrap_socket(listener.accept()[0], server_side=True).close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = threading.Thread(target=refuse)
+        server.start()
+        to = f"https://127.0.0.1:{listener.getsockname()[1]}/api"
+        ended = send(to, "--cacert", authority.ca_file, "--json")
+        server.join()
+    assert ended.code == 75
+    assert ended.summary["records"]["in_doubt"] == 0
+    assert ended.err == (
+        "livepost: 127.0.0.1 wants a client certificate (tlsv13 alert certificate required)\n"
+        "  hint: give --cert and --key\n"
+    )
 
 
 def test_plain_http_where_tls_was_expected_is_explained() -> None:

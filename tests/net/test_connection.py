@@ -292,18 +292,20 @@ def test_session_tickets_do_not_end_an_idle_connection(
     assert ours.session.has_ticket
 
 
+@pytest.mark.parametrize("body", [b"1", BIG], ids=["small", "big"])
 def test_a_server_that_wants_a_client_certificate(
-    make_line: MakeLine, tls_pair: MakeTlsPair, authority: Authority
+    make_line: MakeLine, tls_pair: MakeTlsPair, authority: Authority, body: bytes
 ) -> None:
-    """In TLS 1.3 the client has finished its handshake when the server refuses it."""
+    """In TLS 1.3 the client has finished its handshake when the server refuses it, and reads nothing more."""
     ours, theirs = tls_pair(finish=False, server=authority.server_context(asks_client=True))
     line = make_line((ours, theirs))
-    line.post(b"1")
+    line.post(body)
     with pytest.raises(ssl.SSLError):
         theirs.do_handshake()
+    theirs.close()
     line.until_closed()
-    body, _, why = line.failure
-    assert (body, why) == (b"1", "TLS failed: tlsv13 alert certificate required")
+    assert line.failure == (body, Sent.REFUSED, "TLS failed: tlsv13 alert certificate required")
+    assert line.connection.refusal is not None
     assert line.reason is CloseReason.RESET
 
 

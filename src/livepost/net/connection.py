@@ -18,7 +18,7 @@ from livepost.events import CloseReason
 from livepost.net.connection_state import ConnectionState
 from livepost.net.deadlines import NEVER
 from livepost.net.hand_over import HandOver
-from livepost.net.link import NOT_NOW, READ_BYTES, reason_of
+from livepost.net.link import NOT_NOW, READ_BYTES
 from livepost.net.poller import LEAVING, WRITABLE
 from livepost.net.surroundings import Surroundings
 from livepost.net.tcp_info import Proof, TcpProgress, judge, read_progress
@@ -286,7 +286,7 @@ class Connection(TimedLink):
         if isinstance(error, ssl.SSLEOFError):
             self._ended_by_peer("the connection ended without a TLS close", orderly=False)
         else:
-            self._end(CloseReason.RESET, reason_of(error), orderly=False)
+            self._end_by_error(error)
 
     def carry(self, exchanges: list[Exchange], now: float) -> None:
         machine = self._machine

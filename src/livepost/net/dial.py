@@ -111,6 +111,10 @@ class Dialer:
         if self._sessions is not None:
             self._sessions.offer(sock)
 
+    def explain_refusal(self, error: ssl.SSLError) -> DialError:
+        """What it means that the server did not take our certificate, as it said after the dial."""
+        return tls.explain_refusal(error, self._target.host, self._tls_options)
+
     def _make_context(self) -> None:
         if self._target.is_tls:
             self._context = tls.make_context(self._tls_options, self._versions.offered)

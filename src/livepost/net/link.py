@@ -10,6 +10,7 @@ import select
 import socket
 import ssl
 from collections.abc import Callable
+from typing import TypeGuard
 
 from livepost.events import CloseReason, ConnectionClosed, HttpVersion
 from livepost.model import Sent
@@ -17,6 +18,7 @@ from livepost.net.connection_state import TRANSITIONS, ConnectionState
 from livepost.net.deadlines import NEVER
 from livepost.net.poller import LEAVING
 from livepost.net.surroundings import Surroundings
+from livepost.net.tls import refuses_certificate
 from livepost.wire.machine import Event, Failed, Machine
 from livepost.wire.message import Exchange
 
@@ -62,6 +64,7 @@ class Link:
         "number",
         "probes",
         "queued_at",
+        "refusal",
         "requests",
         "state",
     )
@@ -75,6 +78,8 @@ class Link:
         """`requests` holds also the `probes`, which carry no record."""
         self.lost = 0
         """How many requests that the server may have were open at its end, and had no answer."""
+        self.refusal: ssl.SSLError | None = None
+        """By which the server, in the end, has not taken our certificate."""
         self.deadline = self.queued_at = NEVER
         self._socket = sock
         self._read: Callable[[int], bytes] = sock.recv
@@ -169,12 +174,33 @@ class Link:
     def _write_failed(self, error: OSError) -> None:
         """A server that answers early (413, 401) and closes has left its answer for us to read."""
         machine = self._machine
-        with contextlib.suppress(OSError):
+        try:
             while machine.open_exchanges and (data := self._read(READ_BYTES)):
                 self.bytes_received += len(data)
                 self._settle(machine.receive(data))
+        except OSError as read_error:
+            if self._has_refused_certificate(read_error):
+                error = read_error
         if self.state is not _CLOSED:
-            self._end(CloseReason.RESET, reason_of(error), orderly=False)
+            self._end_by_error(error)
+
+    def _end_by_error(self, error: OSError) -> None:
+        if self._has_refused_certificate(error):
+            self.refusal = error
+        is_refused = self.refusal is not None
+        self._end(CloseReason.RESET, reason_of(error), orderly=False, is_refused=is_refused)
+
+    def _has_refused_certificate(self, error: OSError) -> TypeGuard[ssl.SSLError]:
+        """The server refused our certificate in its handshake, and so has read nothing that came behind it.
+
+        In TLS 1.3 ours is over before that (RFC 8446 section 4.4).  In TLS 1.2, or once anything has come, it
+        may have asked for another handshake in the middle.
+        """
+        if self.bytes_received or not isinstance(self._socket, ssl.SSLSocket):
+            return False
+        # After an error the socket does not tell its version any more.
+        cipher = self._socket.cipher()
+        return cipher is not None and cipher[1] == "TLSv1.3" and refuses_certificate(error)
 
     def _end(self, reason: CloseReason, explanation: str, *, orderly: bool, is_refused: bool = False) -> None:
         """Close the socket, settle what is open, tell the pool: the one way out.

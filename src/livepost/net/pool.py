@@ -43,7 +43,7 @@ from livepost.net.connection_state import ConnectionState
 from livepost.net.deadlines import TimerHandle
 from livepost.net.dial import Dialed
 from livepost.net.dial_need import Need, dials_wanted
-from livepost.net.dialing import Dialing
+from livepost.net.dialing import Dialing, ended_unanswered
 from livepost.net.frugality import Frugality
 from livepost.net.keeper import Keeper
 from livepost.net.knowledge import Knowledge
@@ -390,11 +390,9 @@ class Pool:
                 self._failures_in_a_row = 0
         elif reason not in _SAYS_NOTHING and (connection.requests or self._shared.work.waiting):
             # As good as a dial that failed: without a pause, every exchange would end like this one.
+            refusal = connection.refusal
             self._dial_failed(
-                DialError(
-                    f"connections to the server end without an answer ({reason.value.replace('_', ' ')})",
-                    "is it an HTTP server, and does it want TLS or a client certificate?",
-                )
+                ended_unanswered(reason) if refusal is None else self._dialer.explain_refusal(refusal)
             )
             return
         self._dial_if_needed()

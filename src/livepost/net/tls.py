@@ -7,7 +7,7 @@ import os
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 from livepost.config import TlsOptions
 from livepost.errors import ConfigurationError, DialError, PermanentDialError
@@ -134,17 +134,27 @@ async def explain(
         return PermanentDialError(
             f"{hostname} does not speak TLS on this port", "is the URL http:// instead of https://?"
         )
-    if "ALERT" in code and ("CERT" in code or "UNKNOWN_CA" in code):
-        if options.cert is None:
-            return PermanentDialError(
-                f"{hostname} wants a client certificate ({reason})", "give --cert and --key"
-            )
-        return PermanentDialError(
-            f"{hostname} refused our client certificate ({reason})", "give another with --cert and --key"
-        )
+    if refuses_certificate(error):
+        return explain_refusal(error, hostname, options)
     # What servers say before TLS 1.3 to a client without a certificate, and to one too old or too new.
     hint = "if it wants a client certificate, give --cert and --key" if "HANDSHAKE_FAILURE" in code else ""
     return DialError(f"the TLS handshake with {hostname} failed: {reason}", hint)
+
+
+def explain_refusal(error: ssl.SSLError, hostname: str, options: TlsOptions) -> DialError:
+    """What it means where the peer `refuses_certificate`."""
+    reason = error.reason.replace("_", " ").lower()
+    if options.cert is not None:
+        what, hint = "refused our client certificate", "give another with --cert and --key"
+    else:
+        what, hint = "wants a client certificate", "give --cert and --key"
+    return PermanentDialError(f"{hostname} {what} ({reason})", hint)
+
+
+def refuses_certificate(error: OSError) -> TypeGuard[ssl.SSLError]:
+    """The peer has said that it wants another client certificate, or one at all (RFC 8446 section 6.2)."""
+    code = (isinstance(error, ssl.SSLError) and error.reason) or ""
+    return "ALERT" in code and ("CERT" in code or "UNKNOWN_CA" in code)
 
 
 async def _explain_certificate(
