@@ -385,7 +385,7 @@ class Connection(TimedLink):
 
     def _settle(self, events: list[Event], cause: CloseReason | None = None) -> None:
         if not self.has_answered:
-            self.has_answered = has_answer(events)
+            self.has_answered = any(isinstance(event, Answered) for event in events)
         super()._settle(events, cause)
 
     def _explained(self, reason: CloseReason) -> CloseReason:
@@ -393,8 +393,3 @@ class Connection(TimedLink):
 
     def _closed(self, reason: CloseReason) -> None:
         self._on_closed(self, reason)
-
-
-def has_answer(events: list[Event]) -> bool:
-    """Whether at least one of these is an answer."""
-    return any(isinstance(event, Answered) for event in events)
