@@ -233,13 +233,22 @@ def test_the_proxy_wants_a_password(loop: Loop) -> None:
     )
 
 
-@pytest.mark.parametrize("status", [b"502 Bad Gateway", b"403 Forbidden", b"302 Found", b"503 No", b"101 No"])
-def test_the_proxy_refuses(loop: Loop, status: bytes) -> None:
+@pytest.mark.parametrize(
+    ("status", "hint"),
+    [
+        (b"502 Bad Gateway", "can the proxy itself reach that host and port?"),
+        (b"503 No", "can the proxy itself reach that host and port?"),
+        (b"403 Forbidden", "does the proxy allow that host and port?"),
+        (b"302 Found", "does the proxy allow that host and port?"),
+        (b"101 No", "does the proxy allow that host and port?"),
+    ],
+)
+def test_the_proxy_refuses(loop: Loop, status: bytes, hint: str) -> None:
     answer = b"HTTP/1.1 %b\r\nContent-Length: 4\r\n\r\noops" % status
     assert refusal(loop, answer) == (
         DialError,
         f"the proxy PROXY refused a tunnel to api.example.test:443 with status {status[:3].decode()}",
-        "",
+        hint,
     )
 
 

@@ -125,7 +125,11 @@ async def open_tunnel(sock: socket.socket, proxy: Target, target: Target) -> Non
         )
     if not 200 <= head.status < 300:
         where = f"a tunnel to {target.host_and_port}"
-        raise DialError(f"the proxy {proxy.authority} refused {where} with status {head.status}", "")
+        doubted = "can the proxy itself reach" if head.status >= 500 else "does the proxy allow"
+        raise DialError(
+            f"the proxy {proxy.authority} refused {where} with status {head.status}",
+            f"{doubted} that host and port?",
+        )
     if rest:
         raise DialError(f"the proxy {proxy.authority} sent bytes nobody asked for", "")
 
