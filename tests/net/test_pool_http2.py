@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from pool_scene import MakeScene, bodies
+from pool_scene import MakeScene, Scene, Server, bodies
 from server_ends import STREAMS, Http2End, streams
 
 from livepost.events import CloseReason, HttpVersion
 from livepost.model import Sent
 from livepost.net.connection_state import ConnectionState
+from livepost.net.fact import Subject
 from livepost.wire.frames import ErrorCode, rst_stream_frame, settings_frame
 
 
@@ -160,3 +161,40 @@ def test_without_keep_alive_each_exchange_has_its_connection(make_scene: MakeSce
         server.answer()
     assert scene.pool.opened == 6
     assert scene.observer.reasons == [CloseReason.KEEPALIVE_OFF] * 6
+
+
+def late_alone(make_scene: MakeScene) -> tuple[Scene, Server]:
+    """A request took too long, a later one was answered, and it is asked whether the server is there."""
+    scene = make_scene(max_conns_per_host=64)
+    scene.post(b"late")
+    server = scene.join(streams(2))
+    scene.time.advance(50.0)
+    scene.post(b"2")
+    server.serve()
+    server.http2.unanswered.reverse()
+    server.answer()
+    scene.time.advance(10.0)
+    assert [body for body, _, _ in scene.work.failures] == [b"late"]
+    assert [connection.state for connection in scene.pool._alive.values()] == [ConnectionState.TESTING]
+    return scene, server
+
+
+def test_work_waits_for_a_connection_that_is_asked_after_a_late_request(make_scene: MakeScene) -> None:
+    scene, server = late_alone(make_scene)
+    scene.post(b"3")
+    assert (scene.dialing, scene.work.waiting) == (0, 1)
+    # Also if there is more than it will take.
+    scene.post(b"4", b"5")
+    assert (scene.dialing, scene.work.waiting) == (1, 3)
+    assert server.serve() == 4
+    assert scene.work.waiting == 1
+
+
+def test_the_end_of_a_connection_that_was_not_idle_tells_nothing_of_pauses(make_scene: MakeScene) -> None:
+    scene, server = late_alone(make_scene)
+    scene.time.advance(2.0)
+    server.peer.read_some()
+    server.peer.close()
+    scene.turn()
+    assert scene.observer.reasons == [CloseReason.SERVER_IDLE]
+    assert Subject.IDLE_LIMIT not in scene.liveness.facts

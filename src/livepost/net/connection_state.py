@@ -1,7 +1,7 @@
 """The states of a connection.
 
 IDLE <──> BUSY ──> DRAINING, ENDING ──> CLOSED     (dials are the pool's: it begins when one is made)
-├─> TESTING ─┘
+├─> TESTING <┘
 └─> RETIRED
 """
 
@@ -37,7 +37,7 @@ TRANSITIONS = {
     ),
     ConnectionState.TESTING: (ConnectionState.BUSY, ConnectionState.CLOSED),
     ConnectionState.BUSY: (
-        *(ConnectionState.IDLE, ConnectionState.DRAINING, ConnectionState.ENDING),
+        *(ConnectionState.IDLE, ConnectionState.TESTING, ConnectionState.DRAINING, ConnectionState.ENDING),
         ConnectionState.CLOSED,
     ),
     ConnectionState.RETIRED: _CLOSED_ONLY,

@@ -1,13 +1,14 @@
 """A connection that carries many exchanges at a time: HTTP/2.
 
 Each exchange has a deadline of its own: one that passes it is cancelled, and the connection with it only
-if nothing else is under way.
+if nothing else is under way and nothing that was sent later has been answered.
 
 Whether it is still there can be asked without asking for anything (PING): what is sent to one that is gone
 without a word would be in doubt, and there is room for many.  It is asked before it is used after a long
-pause, and when exchanges are cancelled, as golang.org/x/net/http2 does: they keep their places until anything
-is read (`wire.places`), and if nothing is read within 5 s, no more is sent to it.  That PING comes 30 s after
-the last at the earliest, whatever was sent meanwhile: a server that does not answer is not asked more often.
+pause, before it is used when all that was under way was cancelled, and when some of it was, as
+golang.org/x/net/http2 does: those keep their places until anything is read (`wire.places`), and if nothing is
+read within 5 s, no more is sent to it.  The last kind of PING comes 30 s after one before at the earliest,
+whatever was sent meanwhile: a server that does not answer is not asked more often.
 """
 
 from __future__ import annotations
@@ -134,7 +135,7 @@ class MultiplexedConnection(Connection):
 
     def _expire(self, overdue: list[Exchange], now: float) -> None:
         machine = self._machine
-        if len(overdue) == machine.open_exchanges:
+        if len(overdue) == machine.open_exchanges and not self._was_heard_after(overdue[-1], now):
             super()._expire(overdue, now)
             return
         if not machine.unheard:
@@ -147,12 +148,34 @@ class MultiplexedConnection(Connection):
         # Whoever was told may have closed it.
         if self.state is _CLOSED:
             return
+        if not machine.open_exchanges:
+            self._test_after_cancel(now)
+            return
         self._ask_for_proof(now)
         self._flush_rest(now)
         if self.state is not _CLOSED:
             self._note_capacity()
         if self.room and self._unsent is None:
             self._shared.poller.offer((self,))
+
+    def _was_heard_after(self, exchange: Exchange, now: float) -> bool:
+        """What was sent after this one has ended by the server's word, and it can be asked for another."""
+        machine = self._machine
+        is_regular = self.state is _BUSY and machine.closing is None and not machine.ping_open
+        was_heard = exchange.request_on_connection < self.requests and not machine.unheard
+        return is_regular and was_heard and not self._is_awaited and self.can_ping(now)
+
+    def _test_after_cancel(self, now: float) -> None:
+        """All that was under way was cancelled, and the server was there a moment ago."""
+        if self._machine.closing is not None:
+            # With what nobody waits for, all its streams are taken.
+            self._go_on(now)
+            return
+        # It was not idle, so its answer, or its end, says nothing of pauses.
+        self.idle_since = NEVER
+        self.ping(now)
+        if self.state is not _CLOSED:
+            self._note_capacity()
 
     def _ask_for_proof(self, now: float) -> None:
         """Exchanges were cancelled, and nothing has been read since: it may be gone."""

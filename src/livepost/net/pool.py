@@ -164,7 +164,7 @@ class Pool:
             offered = []
             while numbers and waiting > 0:
                 connection = self._hungry.get(numbers.pop())
-                if connection is None or not connection.spare:
+                if connection is None or not connection.spare or connection.state is _TESTING:
                     continue
                 del self._hungry[connection.number]
                 is_idle = connection.state is _IDLE
