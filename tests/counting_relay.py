@@ -49,7 +49,7 @@ class CountingRelay:
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(ConnectionError):
+    with contextlib.suppress(OSError):
         while data := await reader.read(1 << 18):
             writer.write(data)
             await writer.drain()

@@ -61,7 +61,7 @@ http {{
     server {{
         listen 127.0.0.1:{port} {listen};
         {tls}
-        location / {{ return 201 '{{"ok": true}}'; }}
+        location / {{ {location} }}
     }}
 }}
 """
@@ -70,7 +70,9 @@ _NODE_SCRIPT = """
 const [port, certificate, key] = process.argv.slice(1);
 const http2 = require("node:http2"), fs = require("node:fs");
 const answer = (request, response) => {
-    request.resume().on("end", () => {
+    let isSlow = false;
+    request.on("data", (data) => { isSlow ||= data.includes('"slow"'); }).on("end", () => {
+        if (isSlow) { return; }
         response.writeHead(201, {"Content-Type": "application/json"});
         response.end('{"ok": true}');
     });
@@ -96,15 +98,18 @@ def nghttpd(folder: Path, files: CertificateFiles | None) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def nginx(folder: Path, files: CertificateFiles | None) -> Iterator[int]:
-    """As it is when nothing is set: a connection ends after 1,000 requests."""
+def nginx(folder: Path, files: CertificateFiles | None, *, upstream: str = "") -> Iterator[int]:
+    """As it is when nothing is set: a connection ends after 1,000 requests.
+
+    `upstream` is the URL of a server that answers instead.
+    """
     program, port = installed("nginx", package="nginx-light"), unused_port()
     tls = "" if files is None else f"ssl_certificate {files.certificate}; ssl_certificate_key {files.key};"
+    listen = "http2" if files is None else "ssl http2"
+    location = f"proxy_pass {upstream};" if upstream else """return 201 '{"ok": true}';"""
     configuration = folder / "nginx.conf"
     configuration.write_text(
-        _NGINX_CONFIGURATION.format(
-            folder=folder, port=port, listen="http2" if files is None else "ssl http2", tls=tls
-        )
+        _NGINX_CONFIGURATION.format(folder=folder, port=port, listen=listen, tls=tls, location=location)
     )
     command = [program, "-p", str(folder), "-e", str(folder / "log"), "-c", str(configuration)]
     with running(command, folder / "log", listens_at(port)):
@@ -162,7 +167,7 @@ def granian(folder: Path, files: CertificateFiles | None) -> Iterator[int]:
 
 @contextlib.contextmanager
 def node(folder: Path, files: CertificateFiles | None) -> Iterator[int]:
-    """Node's http2 server, as it is when nothing is set."""
+    """Node's http2 server, as it is when nothing is set.  A body that holds `"slow"` is never answered."""
     program, port = installed("node", package="nodejs"), unused_port()
     tls = [] if files is None else [str(files.certificate), str(files.key)]
     with running([program, "-e", _NODE_SCRIPT, str(port), *tls], folder / "log", listens_at(port)):
