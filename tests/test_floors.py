@@ -28,8 +28,8 @@ floor | room     | its modules and packages                          | may not i
 2     | delivery | delivery                                          | net runs report socket ssl
 2     | runs     | runs                                              | net wire delivery report
 2     | report   | report                                            | net delivery runs
-3     | whole    | deliver client probe probing recording rehearsal  | cli
-      |          | adapters                                          |
+3     | whole    | deliver client headway probe probing recording    | cli
+      |          | rehearsal adapters                                |
 4     | cli      | cli __main__                                      | wire net delivery
 """
 

@@ -107,6 +107,56 @@ def test_what_an_earlier_process_has_settled_is_left_out(tmp_path: Path) -> None
     run.close()
 
 
+class MeasuredSource(FakeSource):
+    """Each record is 10 bytes."""
+
+    def __init__(self, *batches: list[Item]) -> None:
+        super().__init__(*batches)
+        self.bytes_total = 10 * sum(map(len, batches))
+        self.bytes_read = 0
+
+    def batches(self) -> Generator[list[Item], None, None]:
+        for batch in super().batches():
+            self.bytes_read += 10 * len(batch)
+            yield batch
+
+
+def passed_over(
+    tmp_path: Path, delivered: set[int], batches: int, *, resend: bool
+) -> list[tuple[list[int], float, float]]:
+    """What a resumed run yields, and how many bytes were and will be passed over then.
+
+    Four records a batch; those were delivered before, and the third was in flight.
+    """
+    items: list[list[Item]] = [[record(4 * batch + n) for n in range(1, 5)] for batch in range(batches)]
+    run = Run.create(tmp_path / "run", {})
+    run.reserve(items[-1])
+    for number in delivered:
+        run.states.marks[number] = DELIVERED
+    run.states.marks[3] = IN_FLIGHT
+    run.close()
+    with closing(Run.open(tmp_path / "run")) as run:
+        source = RecordedSource(MeasuredSource(*items), run, Resumption(run, resend=resend))
+        assert (source.bytes_passed_over, source.bytes_to_pass_over) == (0, 0)
+        return [
+            ([item.number for item in batch], source.bytes_passed_over, source.bytes_to_pass_over)
+            for batch in source.batches()
+        ]
+
+
+def test_it_is_known_how_much_of_an_input_is_only_passed_over(tmp_path: Path) -> None:
+    """That which was in flight, and may have been processed, too."""
+    assert passed_over(tmp_path, {1, 2, 5, 6, 7, 8, 9, 10, 12}, 4, resend=False) == [
+        ([4], 30, 70),
+        ([11], 100, 0),
+        ([13, 14, 15, 16], 100, 0),
+    ]
+
+
+def test_what_is_sent_again_is_not_passed_over(tmp_path: Path) -> None:
+    assert passed_over(tmp_path, {1, 2, 6}, 2, resend=True) == [([3, 4], 20, 10), ([5, 7, 8], 30, 0)]
+
+
 def test_the_end_of_what_was_kept_of_an_input_is_not_its_end(tmp_path: Path) -> None:
     run = Run.create(tmp_path / "run", {}, keep_input=True)
     run.reserve([record(1)])

@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import math
 import os
 import time
 import uuid
@@ -32,6 +31,7 @@ from livepost.delivery.retry import RetryPolicy
 from livepost.delivery.schedule import Schedule
 from livepost.errors import DestinationError, DialError, LivepostError, PermanentDialError
 from livepost.events import CloseReason, HttpVersion
+from livepost.headway import records_to_come, take_snapshot
 from livepost.net.acquaintances import Acquaintances
 from livepost.net.deadlines import Alarm, Deadlines
 from livepost.net.dial import Dialer
@@ -45,7 +45,7 @@ from livepost.net.work import Work
 from livepost.recording import RecordedSource, Recording
 from livepost.records.feed import RecordFeed
 from livepost.records.source import Source
-from livepost.report.progress import NoProgress, Progress, Snapshot
+from livepost.report.progress import NoProgress, Progress
 from livepost.report.summary import Summary, summarize
 from livepost.report.tally import Tally, Trouble
 from livepost.runs.run import Run
@@ -222,7 +222,7 @@ class Delivery:
             options.limits,
             Surroundings(work, options.timeouts, self._deadlines, self._clock, poller, self._tally),
             self._loop,
-            to_come=self._to_come,
+            to_come=lambda: records_to_come(self._source, self._feed),
             redial_delay=lambda error, failures: self._redial_delay(pool, error, failures),
             on_unreachable=self.fail,
             on_crash=self._went_wrong,
@@ -330,26 +330,6 @@ class Delivery:
             return error
         return DestinationError(f"{reason}: {error}", reason.hint)
 
-    def _fraction_done(self) -> float | None:
-        """How much of the input is dealt with: what was read of it, but for what has not ended yet."""
-        total, last = self._source.bytes_total, self._feed.last_number
-        if not total:
-            return None
-        if not last:
-            return 0.0
-        # By numbers, which also count what an earlier process has settled.
-        unfinished = self._schedule.read + self._feed.waiting - self._tally.records_finished
-        return min(1.0, self._source.bytes_read / total) * (1 - unfinished / last)
-
-    def _to_come(self) -> float:
-        """About how many records the feed is still to be given, going by the size of those before."""
-        if self._feed.reached_end:
-            return 0.0
-        total, read = self._source.bytes_total, self._source.bytes_read
-        if not total or not read:
-            return math.inf
-        return max(1.0, self._feed.last_number * (total - read) / read)
-
     @contextlib.contextmanager
     def _flushing(self) -> Iterator[None]:
         """Let others read in the run directory why records were not delivered, soon after they were not."""
@@ -380,8 +360,9 @@ class Delivery:
 
         def tick() -> None:
             nonlocal timer
+            given = self._schedule.read + self._feed.waiting
             seconds = self._clock() - started
-            progress.tick(Snapshot.of(self._tally, seconds=seconds, fraction=self._fraction_done()))
+            progress.tick(take_snapshot(self._source, self._tally, given=given, seconds=seconds))
             wait()
 
         def wait() -> None:

@@ -30,6 +30,11 @@ class RecordedSource:
         self._source = source
         self._run = run
         self._resumption = resumption
+        self._last_number = 0
+        self._passed_over = 0
+        """Records left out so far."""
+        self.bytes_passed_over = 0.0
+        """How many of `bytes_read` are theirs, about."""
 
     def tell_undelivered(self, told: Callable[[Record], None]) -> None:
         """Call this, in the reading thread, with each record that an earlier process did not deliver.
@@ -52,9 +57,16 @@ class RecordedSource:
     def bytes_read(self) -> int:
         return self._source.bytes_read
 
+    @property
+    def bytes_to_pass_over(self) -> float:
+        """How many of those still to be read are of records that will be left out, about."""
+        if self._resumption is None or not self._last_number:
+            return 0.0
+        return (self._resumption.settled - self._passed_over) * self.bytes_read / self._last_number
+
     def batches(self) -> Generator[list[Record | Rejection], None, None]:
         """Yield what is to be sent.  Raises InputError and OutputError."""
-        last_number = 0
+        bytes_before = 0
         with ExitStack() as stack:
             batches = stack.enter_context(closing(self._source.batches()))
             if self._resumption is not None:
@@ -64,13 +76,17 @@ class RecordedSource:
                     self._resumption.tell_lettered()
             for batch in filter(None, batches):
                 self._run.reserve(batch)
-                last_number = batch[-1].number
+                self._last_number = batch[-1].number
                 remaining = batch if self._resumption is None else self._resumption.remaining(batch)
+                if left_out := len(batch) - len(remaining):
+                    self._passed_over += left_out
+                    self.bytes_passed_over += (self.bytes_read - bytes_before) * left_out / len(batch)
+                bytes_before = self.bytes_read
                 if remaining:
                     yield remaining
         # Where the spool ends, the input may have gone on.
         if self._run.spool is None or not self._run.was_resumed:
-            self._run.input_ended(last_number)
+            self._run.input_ended(self._last_number)
 
 
 class KeptSource:

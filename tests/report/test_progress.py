@@ -125,6 +125,32 @@ def test_the_time_left_is_unknown_without_a_size_or_while_nothing_moves() -> Non
     assert pace.seconds_left is None
 
 
+def test_what_an_earlier_process_has_done_makes_this_one_no_faster() -> None:
+    """Half of the input is passed over at once; then a hundredth is done in a second."""
+    pace = Pace()
+    for second in range(1, 16):
+        now = at(second, 100 * second, 0.5 + 0.01 * second)
+        pace.update(replace(now, earlier=0.5))
+        assert pace.seconds_left == pytest.approx(50 - second)
+        assert pace.records_per_second == 100
+
+
+def test_nor_does_it_count_as_left() -> None:
+    """Of each ten records nine were done earlier, all over the input."""
+    pace = Pace()
+    for second in range(1, 16):
+        fraction = 0.05 * second
+        now = at(second, 10 * second, fraction)
+        pace.update(replace(now, earlier=0.9 * fraction, earlier_ahead=0.9 * (1 - fraction)))
+        assert pace.seconds_left == pytest.approx(20 - second)
+
+
+def test_the_first_line_of_a_resumed_run_promises_nothing_false() -> None:
+    stream = io.StringIO()
+    PlainProgress(stream).tick(replace(at(10.0, 1_000, 0.55), earlier=0.5))
+    assert stream.getvalue().startswith("10 s: 55 %, 1 min 30 s left, 1,000 records, 100/s")
+
+
 def test_plain_lines() -> None:
     stream = io.StringIO()
     progress = PlainProgress(stream)

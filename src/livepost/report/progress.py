@@ -34,9 +34,21 @@ class Snapshot:
     """Connections opened so far: handshakes."""
     requests: int
     """Requests those connections have carried."""
+    earlier: float = 0.0
+    """How much of `fraction` an earlier process of the run had dealt with."""
+    earlier_ahead: float = 0.0
+    """How much of the rest it had dealt with, about: that will only be passed over."""
 
     @classmethod
-    def of(cls, tally: Tally, *, seconds: float, fraction: float | None) -> Snapshot:
+    def of(
+        cls,
+        tally: Tally,
+        *,
+        seconds: float,
+        fraction: float | None,
+        earlier: float = 0.0,
+        earlier_ahead: float = 0.0,
+    ) -> Snapshot:
         return cls(
             seconds=seconds,
             finished=tally.records_finished,
@@ -47,6 +59,8 @@ class Snapshot:
             open_connections=tally.open_connections,
             opened=tally.opened,
             requests=tally.attempts,
+            earlier=earlier,
+            earlier_ahead=earlier_ahead,
         )
 
     @property
@@ -56,26 +70,29 @@ class Snapshot:
 
 
 class Pace:
-    """How fast a run has been over the last ten seconds, and so how long it will take."""
+    """How fast this process has been over the last ten seconds, and so how long it will take."""
 
     def __init__(self) -> None:
         self.records_per_second = 0.0
         self.seconds_left: float | None = None
         """None while it cannot be known."""
+        # The time, the records, and the part of the input that this process had dealt with then.
         self._seen: deque[tuple[float, int, float | None]] = deque([(0.0, 0, 0.0)])
 
     def update(self, now: Snapshot) -> None:
         seen = self._seen
-        seen.append((now.seconds, now.finished, now.fraction))
+        part_now = None if now.fraction is None else now.fraction - now.earlier
+        seen.append((now.seconds, now.finished, part_now))
         # The oldest point kept is the last one that is ten seconds old, however rare the points.
         while len(seen) > 2 and seen[1][0] <= now.seconds - _RECENT_SECONDS:
             seen.popleft()
-        seconds, finished, fraction = seen[0]
+        seconds, finished, part = seen[0]
         elapsed = now.seconds - seconds
         self.records_per_second = (now.finished - finished) / elapsed if elapsed > 0 else 0.0
         self.seconds_left = None
-        if now.fraction is not None and fraction is not None and now.fraction > fraction:
-            self.seconds_left = max(0.0, (1 - now.fraction) * elapsed / (now.fraction - fraction))
+        if now.fraction is not None and part_now is not None and part is not None and part_now > part:
+            left = max(0.0, 1 - now.fraction - now.earlier_ahead)
+            self.seconds_left = left * elapsed / (part_now - part)
 
 
 class Progress(Protocol):

@@ -31,6 +31,9 @@ class Resumption:
         self._run = run
         self._states = run.states
         self._resend = resend
+        counts = run.states.counts()
+        self.settled = counts.marked - (counts.in_flight if resend else 0)
+        """Records of the whole input that `remaining` leaves out."""
         self._reason = _RESTARTED if run.states.recovery.restarted else _INTERRUPTED
         # Not the run's, which belong to the loop's thread; both append whole lines.
         self._letters = Letters(run.path)
