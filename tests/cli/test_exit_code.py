@@ -1,74 +1,81 @@
 from __future__ import annotations
 
-import signal
+import re
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from livepost.cli.exit_code import exit_code
-from livepost.deliver import Result
-from livepost.errors import DialError, InputError, LivepostError, OutputError, PermanentDialError
-from livepost.report.summary import summarize
-from livepost.report.tally import Tally
+from livepost.cli import probe, resume, retry, send
+from livepost.cli.exit_code import ExitCode, code_of
+from livepost.cli.options import EXIT_CODES
+from livepost.cli.parser import Parser
+from livepost.errors import (
+    ConfigurationError,
+    InputChangedError,
+    InputError,
+    LivepostError,
+    OutputError,
+    RunError,
+)
+
+READMES = Path(__file__).parents[2]
+CODES = sorted(map(int, ExitCode))
+
+# A number at the beginning of what is said of it.
+_TOLD = re.compile(r"(?<![a-z\d])(\d+) (?=[a-z])")
+_ROW = re.compile(r"^\| ([\d, 、]+) \|")
 
 
-def result(
-    delivered: int = 0,
-    rejected: int = 0,
-    in_doubt: int = 0,
-    unsent: int = 0,
-    *,
-    error: LivepostError | None = None,
-    was_reached: bool = True,
-) -> Result:
-    tally = Tally()
-    tally.records_delivered = delivered
-    tally.records_rejected = rejected
-    tally.records_in_doubt = in_doubt
-    tally.records_unsent = unsent
-    summary = summarize(tally, read=delivered + rejected + in_doubt + unsent, seconds=1.0)
-    return Result(summary, error, was_stopped=False, was_reached=was_reached, read_to_end=True, troubles=())
+def told_in(parser: Parser) -> list[int]:
+    return list(map(int, _TOLD.findall(" ".join(str(parser.epilog).split()))))
+
+
+def told_in_readme(text: str) -> list[int]:
+    """The codes of the table whose first row is that of 0."""
+    lines = text.splitlines()
+    first = next(number for number, line in enumerate(lines) if line.startswith("| 0 |"))
+    found: list[int] = []
+    for line in lines[first:]:
+        row = _ROW.match(line)
+        if row is None:
+            break
+        found += map(int, re.findall(r"\d+", row[1]))
+    return found
+
+
+@pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md"])
+def test_the_readme_tells_every_code_and_no_other(name: str) -> None:
+    assert told_in_readme((READMES / name).read_text("utf-8")) == CODES
+
+
+@pytest.mark.parametrize("make", [send.make_parser, resume.make_parser, retry.make_parser])
+def test_the_help_of_what_delivers_tells_every_code_and_no_other(make: Callable[[], Parser]) -> None:
+    parser = make()
+    assert parser.epilog == EXIT_CODES
+    assert told_in(parser) == CODES
+
+
+def test_the_help_of_probe_tells_only_codes_that_there_are() -> None:
+    assert set(told_in(probe.make_parser())) == {
+        ExitCode.DELIVERED,
+        ExitCode.USAGE,
+        ExitCode.UNREACHABLE,
+        ExitCode.INTERRUPTED,
+        ExitCode.TERMINATED,
+    }
 
 
 @pytest.mark.parametrize(
-    ("ended", "code"),
+    ("error", "code"),
     [
-        (result(), 0),
-        (result(was_reached=False), 0),
-        (result(3), 0),
-        (result(3, 1), 1),
-        (result(3, 0, 1), 1),
-        (result(0, 3, was_reached=False), 1),
-        (result(3, 1, 1, 1), 75),
-        (result(3, 0, 0, 1), 75),
-        (result(3, error=DialError("gone")), 75),
-        (result(3, error=InputError("cut short")), 75),
-        (result(3, error=OutputError("disk full")), 75),
-        (result(0, error=DialError("down"), was_reached=False), 3),
-        (result(0, 1, 0, 9, error=PermanentDialError("no host"), was_reached=False), 3),
-        (result(0, error=InputError("cut short"), was_reached=False), 75),
-        (result(0, 1, error=OutputError("disk full"), was_reached=False), 75),
+        (ConfigurationError("wrong"), ExitCode.USAGE),
+        (RunError("damaged"), ExitCode.USAGE),
+        (InputChangedError("another"), ExitCode.INPUT_CHANGED),
+        (InputError("unreadable"), ExitCode.STOPPED_EARLY),
+        (OutputError("full"), ExitCode.STOPPED_EARLY),
+        (LivepostError("something"), ExitCode.FAILED),
     ],
 )
-def test_a_run_earns_its_code(ended: Result, code: int) -> None:
-    assert exit_code(ended, None) == code
-
-
-@pytest.mark.parametrize(
-    ("ended", "code"),
-    [
-        (result(3), 1),
-        (result(3, 1), 1),
-        (result(3, 0, 0, 1), 75),
-        (result(3, error=OutputError("disk full")), 75),
-        (result(0, error=DialError("down"), was_reached=False), 3),
-    ],
-)
-def test_too_many_handshakes_fail_a_run_that_nothing_worse_befell(ended: Result, code: int) -> None:
-    assert exit_code(ended, None, has_too_many_handshakes=True) == code
-    assert exit_code(ended, signal.SIGINT, has_too_many_handshakes=True) == 130
-
-
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_outweighs_everything(number: signal.Signals, code: int) -> None:
-    assert exit_code(result(3), number) == code
-    assert exit_code(result(0, error=DialError("down"), was_reached=False), number) == code
+def test_each_error_has_its_code(error: LivepostError, code: ExitCode) -> None:
+    assert code_of(error) is code

@@ -1,14 +1,12 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 import typing
 
 import pytest
 
 from livepost.cli import resume, retry, send
-from livepost.cli.exit_code import ExitCode
-from livepost.cli.options import DELIVERY_GROUPS, EXIT_CODES, add_delivery_options, delivery_options
+from livepost.cli.options import DELIVERY_GROUPS, add_delivery_options, delivery_options
 from livepost.cli.parser import Parser
 from livepost.config import DeliveryOptions, InputOptions, ShowOptions
 from livepost.errors import ConfigurationError
@@ -50,10 +48,3 @@ def test_send_resume_and_retry_know_the_same_options(kind: type[typing.Any]) -> 
 def test_what_excludes_each_other_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="--unix-socket and --proxy exclude each other"):
         delivery_options(parser().parse(["--to", TO, "-x", "p", "--unix-socket", "s"]))
-
-
-def test_every_exit_code_is_told_in_the_help() -> None:
-    told = set(map(int, re.findall(r"(?<![a-z\d])(\d+) (?=[a-z]|and)", EXIT_CODES)))
-    assert told >= {*map(int, ExitCode), 4, 130, 143}
-    for make in (send.make_parser, resume.make_parser, retry.make_parser):
-        assert "exit codes: 0 all delivered" in make().format_help()

@@ -14,7 +14,8 @@ from pathlib import Path
 from uuid import UUID
 
 from livepost.cli import event_loop
-from livepost.cli.exit_code import ExitCode, exit_code
+from livepost.cli.earned_code import earned_code
+from livepost.cli.exit_code import ExitCode
 from livepost.cli.handshake_limit import too_many_handshakes
 from livepost.cli.interrupts import Interrupts
 from livepost.cli.standing import Standing, quoted
@@ -81,7 +82,7 @@ class Session:
             if sys.exception() is not None:
                 _close(self._run)
         excess = too_many_handshakes(result.summary.connections, self._max_handshakes_per_1000)
-        code = exit_code(result, stopped_by, has_too_many_handshakes=excess is not None)
+        code = earned_code(result, stopped_by, has_too_many_handshakes=excess is not None)
         if self._run is not None:
             errors += _attempt(lambda: self._end_run(result, stopped_by))
             errors += _close(self._run)

@@ -6,14 +6,9 @@ import sys
 from collections.abc import Sequence
 
 from livepost import __version__
+from livepost.cli.exit_code import ExitCode, code_of
 from livepost.cli.talk import print_data, say, say_error
-from livepost.errors import (
-    ConfigurationError,
-    InputChangedError,
-    InputError,
-    LivepostError,
-    OutputError,
-)
+from livepost.errors import ConfigurationError, LivepostError
 
 _HELP = """\
 usage: livepost COMMAND [OPTIONS]
@@ -33,9 +28,6 @@ commands:
   livepost COMMAND --help tells the options of each.
   livepost --version      the version"""
 
-# As in `exit_code`, which takes longer to import.
-_CODES = {InputChangedError: 4, InputError: 75, ConfigurationError: 2, OutputError: 75}
-
 _COMMANDS = ("send", "resume", "retry", "runs", "show", "probe", "serve", "demo")
 
 
@@ -45,16 +37,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run(sys.argv[1:] if arguments is None else list(arguments))
     except LivepostError as error:
         say_error(error)
-        return next((code for kind, code in _CODES.items() if isinstance(error, kind)), 1)
+        return code_of(error)
     except KeyboardInterrupt:
-        return 130
+        return ExitCode.INTERRUPTED
 
 
 def _run(arguments: Sequence[str]) -> int:
     # Nothing is imported before it is known to be needed: --version takes 30 ms.
     if not arguments:
         say(_HELP)
-        return 2
+        return ExitCode.USAGE
     if arguments[0] in ("--version", "-V"):
         print_data(f"livepost {__version__}")
         return 0

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from livepost.cli.delivering import named_run, run_path
+from livepost.cli.exit_code import ExitCode
 from livepost.cli.parser import Parser
 from livepost.cli.talk import print_data, say
 from livepost.errors import ConfigurationError
@@ -44,7 +45,7 @@ def list_main(arguments: Sequence[str]) -> int:
     for damaged in broken:
         # Its hint would be to list the runs.
         say(f"livepost: {damaged.error}")
-    return 1 if broken else 0
+    return ExitCode.FAILED if broken else 0
 
 
 def show_main(arguments: Sequence[str]) -> int:
