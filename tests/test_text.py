@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from livepost.text import as_text, printable, without_surrogates
+from livepost.text import as_text, printable, without_credentials, without_surrogates
 
 
 @pytest.mark.parametrize(
@@ -39,3 +39,21 @@ def test_a_name_that_is_not_utf8_can_be_encoded() -> None:
 
 def test_what_could_move_the_cursor_is_replaced() -> None:
     assert printable("a\x1b[2J\rb\x9b\u202e\n\u00e9") == "a\ufffd[2J\ufffdb\ufffd\ufffd\n\u00e9"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("cannot read http://us:pw@api.test/: no", "cannot read ...@api.test/: no"),
+        ("cannot read 'http:/us:p/w@api.test/run.json'", "cannot read '...@api.test/run.json'"),
+        ("there is nothing to be done with us:p@w@api.test", "there is nothing to be done with ...@api.test"),
+        ("http://token@api.test is 'http://a:b@c'", "...@api.test is '...@c'"),
+        ("http://api.test:80/@me: not there", "...@me: not there"),
+        (
+            "localhost:1 refused the connection; -H @FILE, a@b",
+            "localhost:1 refused the connection; -H @FILE, a@b",
+        ),
+    ],
+)
+def test_what_may_be_a_password_is_left_out(text: str, shown: str) -> None:
+    assert without_credentials(text) == shown

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import codecs
+import re
+
+# A password may hold anything but white space; quotes stand around what is shown.
+_CREDENTIALS = re.compile(r"[^\s:'\"]*:\S*@")
 
 
 def as_text(body: bytes, most_bytes: int) -> str:
@@ -19,6 +23,14 @@ def as_text(body: bytes, most_bytes: int) -> str:
 def printable(text: str) -> str:
     """`text` with U+FFFD for what could move a terminal's cursor: some of it may be a stranger's."""
     return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def without_credentials(text: str) -> str:
+    """`text` with `...@` for the part of a word that may be `USER:PASSWORD@`, as in a URL.
+
+    Who mistypes a command may have put one where a file or a number should stand.
+    """
+    return _CREDENTIALS.sub("...@", text)
 
 
 def without_surrogates(text: str) -> str:

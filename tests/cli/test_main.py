@@ -74,6 +74,42 @@ def test_a_command_that_does_not_exist(capsys: pytest.CaptureFixture[str], name:
     assert capsys.readouterr() == ("", f"livepost: {said}\n  hint: see livepost --help\n")
 
 
+@pytest.mark.parametrize("url", ["http://us:s3cret@api.test/", "us:s3cret@api.test", "http://us:s3/cret@h"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["URL"],
+        ["send", "URL", "--to", "http://api.test/"],
+        ["send", "-", "--to", "http://api.test/", "--connections", "URL"],
+        ["send", "-", "--to", "http://api.test/", "--json=URL"],
+        ["send", "-", "--to", "http://api.test/", "--max-time", "URL"],
+        ["send", "-", "--to", "http://api.test/", "--progress", "URL"],
+        ["send", "-", "--to", "http://api.test/", "--cacert", "URL", "--key", "URL"],
+        ["send", "-", "--to", "http://api.test/", "-H", "@URL"],
+        ["send", "-", "--to", "http://api.test/", "--resolve", "URL"],
+        ["send", "-", "--to", "http://api.test/", "--run", "/dev/null/URL"],
+        ["probe", "http://api.test/", "URL"],
+        ["serve", "URL"],
+        ["serve", "--fail", "URL"],
+        ["serve", "--latency", "URL"],
+        ["serve", "--profile", "URL"],
+        ["demo", "URL"],
+        ["show", "URL"],
+        ["resume", "URL"],
+        ["retry", "--rejected", "URL"],
+    ],
+    ids=" ".join,
+)
+def test_a_password_in_the_wrong_place_is_not_said(
+    capfd: pytest.CaptureFixture[str], words: list[str], url: str
+) -> None:
+    assert main([word.replace("URL", url) for word in words]) == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "s3" not in err
+    assert "cret" not in err
+
+
 @pytest.mark.parametrize("command", module._COMMANDS)
 def test_every_command_has_help_that_fits_on_a_terminal(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str

@@ -23,6 +23,15 @@ def test_an_error_is_a_sentence_with_a_hint(capfd: pytest.CaptureFixture[str]) -
     assert capfd.readouterr() == ("", "livepost: it is wrong\n  hint: make it right\nlivepost: it is wrong\n")
 
 
+def test_an_error_repeats_no_password_but_its_hint_may_show_how_to_write_one(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    say_error(ConfigurationError("cannot read http://us:pw@h/", "write http://USER:PASSWORD@HOST"))
+    assert capfd.readouterr().err == (
+        "livepost: cannot read ...@h/\n  hint: write http://USER:PASSWORD@HOST\n"
+    )
+
+
 def test_nothing_happens_when_nobody_listens(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,7 +7,7 @@ import os
 import sys
 
 from livepost.errors import LivepostError, OutputError
-from livepost.text import printable
+from livepost.text import printable, without_credentials
 
 
 def say(text: str) -> None:
@@ -19,8 +19,8 @@ def say(text: str) -> None:
 
 
 def say_error(error: LivepostError) -> None:
-    """What happened, and on a second line what to do about it."""
-    say(f"livepost: {error}")
+    """What happened, and on a second line what to do about it; a password in what was typed stays unsaid."""
+    say(f"livepost: {without_credentials(str(error))}")
     if error.hint:
         say(f"  hint: {error.hint}")
 
