@@ -106,9 +106,18 @@ def test_no_control_character_or_space_gets_in(url: str, evil: str) -> None:
         ("http://:80/", "the URL names no host"),
         ("http://user:pass@/", "the URL names no host"),
         ("http://api.test:0/", "the URL names port 0, which nothing can listen on"),
-        ("http://api.test:65536/", "the URL cannot be understood: http://api.test:65536/"),
-        ("http://api.test:port/", "the URL cannot be understood: http://api.test:port/"),
-        ("http://api.test:-1/", "the URL cannot be understood: http://api.test:-1/"),
+        (
+            "http://api.test:65536/",
+            "the URL names a port that is not a number from 1 to 65535: http://api.test:65536/",
+        ),
+        (
+            "http://api.test:port/",
+            "the URL names a port that is not a number from 1 to 65535: http://api.test:port/",
+        ),
+        (
+            "http://api.test:-1/",
+            "the URL names a port that is not a number from 1 to 65535: http://api.test:-1/",
+        ),
         ("http://[::1/", "the URL cannot be understood: http://[::1/"),
         ("http://[api.test]/", "the URL cannot be understood: http://[api.test]/"),
         ("http://[::1]8080/", "the URL cannot be understood: http://[::1]8080/"),

@@ -90,10 +90,15 @@ def parse_target(url: str, what: str = "URL") -> Target:
         raise ConfigurationError(f"the {what}'s scheme is not supported: {scheme}", "use http:// or https://")
     try:
         parts = urlsplit(url)
+    except ValueError:
+        raise ConfigurationError(f"the {what} cannot be understood{_shown(url)}", _HINT) from None
+    try:
         port = parts.port
     except ValueError:
         # Its text may repeat a part of a password that was taken for a port.
-        raise ConfigurationError(f"the {what} cannot be understood{_shown(url)}", _HINT) from None
+        raise ConfigurationError(
+            f"the {what} names a port that is not a number from 1 to 65535{_shown(url)}", _HINT
+        ) from None
     if not _HOST_AND_PORT.fullmatch(parts.netloc.rpartition("@")[2]):
         raise ConfigurationError(f"the {what} cannot be understood{_shown(url)}", _HINT)
     if port == 0:
