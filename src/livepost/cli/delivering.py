@@ -222,7 +222,8 @@ def _say_troubles(result: Result, standing: Standing | None) -> None:
     more = records.rejected + records.in_doubt - len(shown)
     if more > 0 and standing is None:
         say(f"livepost: and {more:,} more; -o FILE writes what became of every record")
-    if not result.read_to_end:
+    # Where its end was found in the last moment, or before, it is known how much is unsent.
+    if not result.read_to_end and (standing is None or standing.records is None):
         say("livepost: the input was not read to its end")
     if standing is not None:
         for line in standing.where_the_rest_is():
@@ -245,10 +246,15 @@ def show_nothing_to_send(standing: Standing, show: ShowOptions, *, continues: bo
 
 def terminal_width() -> int:
     """Columns of the terminal that stderr is, or the usual number."""
+    return columns_of(2) or shutil.get_terminal_size().columns
+
+
+def columns_of(descriptor: int) -> int | None:
+    """None where it is no terminal, or one that does not know its size."""
     try:
-        return os.get_terminal_size(2).columns
+        return os.get_terminal_size(descriptor).columns or None
     except OSError:
-        return shutil.get_terminal_size().columns
+        return None
 
 
 def named_run(text: str) -> Path:

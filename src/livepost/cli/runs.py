@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from livepost.cli.delivering import named_run, run_path
+from livepost.cli.delivering import columns_of, named_run, run_path
 from livepost.cli.exit_code import ExitCode
 from livepost.cli.parser import Parser
 from livepost.cli.talk import print_data, say
@@ -38,7 +37,7 @@ def list_main(arguments: Sequence[str]) -> int:
         for run in sound:
             print_data(json.dumps(_facts(run)))
     elif sound:
-        _print_table([_row(run) for run in sound], _columns_of_stdout())
+        _print_table([_row(run) for run in sound], columns_of(1))
     if not runs:
         say(f"livepost: there are no runs in {parent}")
     broken = [run for run in runs if isinstance(run, BrokenRun)]
@@ -155,14 +154,6 @@ def _records(run: Description) -> str:
 
 def _where(path: Path, count: int) -> str:
     return f"  ({path})" if count else ""
-
-
-def _columns_of_stdout() -> int | None:
-    """None where it is no terminal."""
-    try:
-        return os.get_terminal_size(1).columns
-    except OSError:
-        return None
 
 
 def _number(count: int | None) -> str:
