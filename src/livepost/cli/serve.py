@@ -17,7 +17,7 @@ from livepost.cli.fault_help import table_of_faults
 from livepost.cli.interrupts import Interrupts
 from livepost.cli.parser import Parser
 from livepost.cli.profile_help import described, table_of_profiles
-from livepost.cli.serve_options import add_connection_options, limits_of, profile_of
+from livepost.cli.serve_options import add_connection_options, limits_of, profile_of, whole_number
 from livepost.cli.talk import say
 from livepost.errors import ConfigurationError
 from livepost.rehearsal.certificates import practice_certificate, server_context
@@ -60,7 +60,11 @@ def make_parser() -> Parser:
         "--host", metavar="ADDRESS", default="127.0.0.1", help="address to listen on (default: %(default)s)"
     )
     parser.add_argument(
-        "--port", metavar="PORT", type=int, default=8080, help="port, 0 for a free one (default: %(default)s)"
+        "--port",
+        metavar="PORT",
+        type=whole_number,
+        default=8080,
+        help="port, 0 for a free one (default: %(default)s)",
     )
     add_connection_options(parser)
     faults = parser.add_argument_group("faults and account")
@@ -72,7 +76,10 @@ def make_parser() -> Parser:
         help="fail like this (see below); repeatable",
     )
     faults.add_argument(
-        "--fail-seed", metavar="N", type=int, help="repeat the chances (p=) of a run with this seed"
+        "--fail-seed",
+        metavar="N",
+        type=whole_number,
+        help="repeat the chances (p=) of a run with this seed",
     )
     faults.add_argument(
         "--log", metavar="FILE", help="append a line of JSON for every request, before it is answered"

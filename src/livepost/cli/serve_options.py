@@ -142,6 +142,14 @@ def _skew(text: str) -> float:
     return skew
 
 
+def whole_number(text: str) -> int:
+    """Raises ArgumentTypeError with a sentence for the user."""
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+
+
 def _count(text: str) -> int:
     if not (text.isascii() and text.isdecimal()):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number")
