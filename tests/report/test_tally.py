@@ -4,7 +4,7 @@ import pytest
 
 from livepost.events import CloseReason, ConnectionClosed, ConnectionObserver, ConnectionOpened, HttpVersion
 from livepost.model import Outcome, Record, Rejection, State
-from livepost.report.tally import Tally
+from livepost.report.tally import Tally, Trouble
 from livepost.wire.message import Exchange, RequestHead, Response
 
 HEAD = RequestHead(b"POST", b"/api", b"localhost", b"http", ())
@@ -73,6 +73,12 @@ def test_a_record_that_was_tried_again_and_then_left_unsent_keeps_its_attempts()
     assert records(tally) == (0, 0, 0, 1)
     assert tally.attempts == 2
     assert tally.retries == {"connection reset": 1, "503": 1}
+
+
+@pytest.mark.parametrize(("source", "name"), [("-", "standard input"), ("in.ndjson", "in.ndjson")])
+def test_what_became_of_a_record_is_said_with_its_place(source: str, name: str) -> None:
+    trouble = Trouble(State.IN_DOUBT, "no answer", source, 7)
+    assert str(trouble) == f"{name} line 7: in doubt: no answer"
 
 
 def test_latency_and_statuses_are_over_answers_only() -> None:

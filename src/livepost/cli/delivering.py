@@ -58,6 +58,10 @@ class Session:
     ) -> None:
         self._show = show
         self._max_handshakes_per_1000 = options.liveness.max_handshakes_per_1000
+        order = options.order
+        self._stops_behind_failure = order.on_key_failure == "stop" and (
+            order.ordered or order.order_key is not None
+        )
         progress = make_progress(_progress_mode(show), sys.stderr)
         self._delivery = Delivery(source, options, run_id=run_id, progress=progress)
         self._receipts = _open_receipts(show.receipts, inputs, continues=continues)
@@ -114,6 +118,11 @@ class Session:
             for error in (result.error, excess):
                 if error is not None:
                     say_error(error)
+            # Else only one whose tries are used up is left unsent, and that stops its order, too.
+            is_whole = result.error is None and not result.was_stopped
+            if is_whole and self._stops_behind_failure and result.summary.records.unsent:
+                say("livepost: what comes in order after a record that was not delivered is left unsent")
+                say("  hint: --on-key-failure skip goes past it")
             if standing is not None and self._run is not None and self._run.was_resumed:
                 say(f"livepost: the whole run: {standing}")
             if standing is not None and _can_go_on(result, standing):

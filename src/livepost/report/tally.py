@@ -32,7 +32,8 @@ class Trouble:
     line: int
 
     def __str__(self) -> str:
-        return f"{self.source} line {self.line}: {self.state.value.replace('_', ' ')}: {self.reason}"
+        source = "standard input" if self.source == "-" else self.source
+        return f"{source} line {self.line}: {self.state.value.replace('_', ' ')}: {self.reason}"
 
 
 class Tally:
