@@ -135,7 +135,6 @@ def test_every_command_has_help_that_fits_on_a_terminal(
         (RunError("it is damaged"), 2, "livepost: it is damaged\n"),
         (InputError("it cannot be read"), 75, "livepost: it cannot be read\n"),
         (InputChangedError("it is another"), 4, "livepost: it is another\n"),
-        (InputError("it cannot be read"), 75, "livepost: it cannot be read\n"),
         (LivepostError("it broke"), 1, "livepost: it broke\n"),
         (KeyboardInterrupt(), 130, ""),
     ],

@@ -46,7 +46,8 @@ def loop(
         gc.collect()
         after = descriptors()
     loop.close()
-    assert after == before
+    # Garbage of earlier tests may have been collected meanwhile.
+    assert after.items() <= before.items()
     assert crashes == []
 
 

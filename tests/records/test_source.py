@@ -100,9 +100,12 @@ def test_every_file_is_checked_before_the_run(tmp_path: Path) -> None:
         FileSource([*paths, str(tmp_path / "missing")], InputOptions()).check()
     with pytest.raises(ConfigurationError, match="is a directory"):
         FileSource([str(tmp_path), *paths], InputOptions()).check()
+    (tmp_path / "again").symlink_to(paths[0])
+    with pytest.raises(ConfigurationError, match="again is named twice") as refused:
+        FileSource([*paths, str(tmp_path / "again")], InputOptions()).check()
+    assert "each of its records is sent twice" in refused.value.hint
     with pytest.raises(ConfigurationError, match="standard input is named twice"):
         FileSource(["-", *paths, "-"], InputOptions()).check()
-    FileSource([*paths, *paths], InputOptions()).check()
 
 
 def test_nothing_before_an_error_is_lost(tmp_path: Path) -> None:

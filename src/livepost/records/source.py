@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from typing import Protocol
@@ -68,12 +69,27 @@ class FileSource:
         return before if file is None else before + file.bytes_read
 
     def check(self) -> None:
-        """Make sure that every file can be opened.  Raises ConfigurationError."""
-        if sum(file.path == STANDARD_INPUT for file in self._files) > 1:
-            raise ConfigurationError("standard input is named twice", "name - once: it can be read only once")
+        """Make sure that every file can be opened, and is named once.  Raises ConfigurationError."""
         sizes = [file.check() for file in self._files]
+        self._check_named_once()
         known = [size for size in sizes if size is not None]
         self.bytes_total = sum(known) if len(known) == len(sizes) else None
+
+    def _check_named_once(self) -> None:
+        seen = set()
+        for file in self._files:
+            is_standard_input = file.path == STANDARD_INPUT
+            where = STANDARD_INPUT if is_standard_input else os.path.realpath(file.path)
+            if where in seen and is_standard_input:
+                raise ConfigurationError(
+                    "standard input is named twice", "name - once: it can be read only once"
+                )
+            if where in seen:
+                raise ConfigurationError(
+                    f"{file.name} is named twice",
+                    "name it once, or each of its records is sent twice; if that is wanted, copy it",
+                )
+            seen.add(where)
 
     def batches(self) -> Generator[list[Record | Rejection], None, None]:
         """Yield the records of each block as soon as it is read.
