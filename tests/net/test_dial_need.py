@@ -15,7 +15,7 @@ class One:
 
     capacity: int = 1
     spare: int = 0
-    left: int = 2**31
+    requests_left: int = 2**31
     is_worn: bool = False
     requests: int = 50
     opened_at: float = 1000.0
@@ -23,7 +23,7 @@ class One:
 
 BUSY = One()
 IDLE = One(spare=1)
-WORN = One(capacity=0, left=3, is_worn=True)
+WORN = One(capacity=0, requests_left=3, is_worn=True)
 
 
 @pytest.mark.parametrize(

@@ -494,7 +494,7 @@ def test_worn_when_the_server_takes_few_more(line: Line) -> None:
         line.serve()
         assert line.connection.is_worn is (number >= worn_at)
         assert line.connection.capacity == (0 if number >= worn_at else capacity)
-        assert line.connection.left == 1000 - number
+        assert line.connection.requests_left == 1000 - number
         line.say(end_of(line).answer() if number < 1000 else end_of(line).answer_and_announce_the_end())
     assert line.changed[0] == 0
     assert line.reason is CloseReason.SERVER_ANNOUNCED

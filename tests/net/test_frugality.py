@@ -18,7 +18,7 @@ NEED = Need(waiting=60, to_come=0.0, limit=8, each=1, dialing=0, at_once=8)
 
 @dataclass
 class One:
-    left: int
+    requests_left: int
     capacity: int = 1
     spare: int = 0
     is_worn: bool = False

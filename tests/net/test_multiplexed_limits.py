@@ -104,7 +104,7 @@ def test_never_more_requests_than_the_server_takes(make_line: MakeLine) -> None:
     line.connection.follow(HandOver(requests=7, requests_limit=10))
     line.post(*numbered(15))
     line.serve(10)
-    assert (line.connection.room, line.connection.left, line.work.waiting) == (0, 0, 5)
+    assert (line.connection.room, line.connection.requests_left, line.work.waiting) == (0, 0, 5)
     line.answer(9)
     assert line.work.waiting == 5
     line.say(line.http2.answer_and_announce_the_end())

@@ -134,7 +134,7 @@ class Connection(TimedLink):
         return self._machine.closing
 
     @property
-    def left(self) -> int:
+    def requests_left(self) -> int:
         """How many more requests the server will take; a large number if no limit is known."""
         if self.closing is not None or self.state is _DRAINING:
             return 0

@@ -26,7 +26,7 @@ class Carrier(Protocol):
         """How many more it could take now."""
 
     @property
-    def left(self) -> int:
+    def requests_left(self) -> int:
         """How many more it could take in all, one after the other."""
 
     @property
@@ -58,7 +58,7 @@ def dials_wanted(connections: Collection[Carrier], need: Need) -> int:
     replaceable = sum(not connection.capacity for connection in connections)
     # Near the end, a worn connection may still do.
     free = sum(
-        connection.left if connection.is_worn and not need.to_come else connection.spare
+        connection.requests_left if connection.is_worn and not need.to_come else connection.spare
         for connection in connections
     )
     missing = min(need.waiting - free, need.limit - capacity) - need.dialing * need.each

@@ -66,7 +66,7 @@ class Frugality:
         oldest = next(iter(connections), None)
         if oldest is not None and oldest.requests >= _TELLING_REQUESTS:
             self._pace = oldest.requests / max(self._shared.clock() - oldest.opened_at, 0.001)
-        carriers = sum(connection.left > 0 for connection in connections) + need.dialing + more
+        carriers = sum(connection.requests_left > 0 for connection in connections) + need.dialing + more
         return (need.waiting + need.to_come) / max(carriers * self._pace, 1e-9)
 
     def _lose_patience(self, now: float) -> None:
@@ -79,6 +79,6 @@ def dials_needed(connections: Collection[Carrier], need: Need, request_cap: int)
 
     However long that takes; each connection carries `request_cap` requests.
     """
-    left = sum(connection.left for connection in connections) + need.dialing * request_cap
+    left = sum(connection.requests_left for connection in connections) + need.dialing * request_cap
     missing = need.waiting + need.to_come - left
     return 0 if missing <= 0 else math.ceil(min(missing / request_cap, need.limit))

@@ -186,7 +186,7 @@ class Keeper:
     @staticmethod
     def _ask(connection: Connection, keepalive: KeepAlive, now: float) -> None:
         """Ask for what is safe, unless that would be the last request that the server answers."""
-        if connection.hand_over.is_limit_ours and connection.left < 2:
+        if connection.hand_over.is_limit_ours and connection.requests_left < 2:
             connection.close(CloseReason.LIMIT_REACHED)
         else:
             connection.probe(Exchange(keepalive.head, b""), now)
@@ -311,7 +311,7 @@ class Keeper:
             if connection.state is _IDLE and connection.has_outlived_limit:
                 self.outlived_limit(connection)
             # With one request more the server would end it.
-            is_full = connection.hand_over.is_limit_ours and not connection.left
+            is_full = connection.hand_over.is_limit_ours and not connection.requests_left
             if is_full and connection.state is _BUSY:
                 connection.drain(CloseReason.LIMIT_REACHED)
 

@@ -103,7 +103,9 @@ class MultiplexedConnection(Connection):
         if self.state not in _TAKES_WORK:
             return 0
         room = self._machine.room
-        return room if self.requests + room <= self.hand_over.requests_limit else min(room, self.left)
+        return (
+            room if self.requests + room <= self.hand_over.requests_limit else min(room, self.requests_left)
+        )
 
     @property
     def capacity(self) -> int:
