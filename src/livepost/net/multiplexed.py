@@ -102,10 +102,7 @@ class MultiplexedConnection(Connection):
     def spare(self) -> int:
         if self.state not in _TAKES_WORK:
             return 0
-        room = self._machine.room
-        return (
-            room if self.requests + room <= self.hand_over.requests_limit else min(room, self.requests_left)
-        )
+        return min(self._machine.room, self.requests_left)
 
     @property
     def capacity(self) -> int:
