@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
+import queue
 import ssl
 from collections.abc import Callable
 
 import pytest
 from certificates import Authority
 from forwarding_proxy import forwarding
-from scripted_peer import ScriptedPeer
+from scripted_peer import ScriptedPeer, read_request
 from whole_runs import BRIEF, IMPATIENT, Log, counts, numbers, options, run
 
-from livepost.config import RequestOptions, RouteOptions, TlsOptions
+from livepost.config import Limits, RequestOptions, RouteOptions, TlsOptions
 from livepost.deliver import Delivery, deliver
 from livepost.errors import DestinationError, PermanentDialError
 from livepost.policy import OutcomeOptions, RetryOptions
+from livepost.records.source import ObjectSource
 from livepost.rehearsal.fault_plan import FaultScript
 from livepost.rehearsal.faults import fault_of_status
 from livepost.rehearsal.record_log import Entry
@@ -75,6 +78,31 @@ def test_another_server_gets_the_record_over_its_own_connections_and_no_credenti
             names = {name.lower() for name, _ in request.headers}
             assert names >= {b"x-trace", b"content-type"}
             assert not names & {b"authorization", b"x-api-key"}
+
+    run(main())
+
+
+def test_idle_connections_to_all_servers_are_counted_together() -> None:
+    async def main() -> None:
+        objects: queue.SimpleQueue[object] = queue.SimpleQueue()
+        objects.put(1)
+
+        async def here(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> None:
+            await read_request(reader)
+            head = f"HTTP/1.1 307 Elsewhere\r\nLocation: {there.url}/api\r\nContent-Length: 0\r\n\r\n"
+            writer.write(head.encode())
+            try:
+                async with asyncio.timeout(5):
+                    assert await reader.read() == b""
+            finally:
+                objects.put(None)
+
+        async with PracticeServer() as there, ScriptedPeer(here) as peer:
+            to = options(peer.url, outcome=FOLLOWING, limits=Limits(max_conns_per_host=1, max_idle_conns=1))
+            result = await deliver(ObjectSource(iter(objects.get, None)), to)
+            assert (counts(result), there.stats.connections) == ((1, 0, 0, 0), 1)
+        # The one idle for longer made room while the run went on.
+        assert result.summary.connections.closed == {"idle_limit": 1, "finished": 1}
 
     run(main())
 

@@ -35,6 +35,7 @@ from livepost.headway import records_to_come, take_snapshot
 from livepost.net.acquaintances import Acquaintances
 from livepost.net.deadlines import Alarm, Deadlines
 from livepost.net.dial import Dialer
+from livepost.net.idle_places import IdlePlaces
 from livepost.net.origin import Origin
 from livepost.net.poller import Poller
 from livepost.net.pool import Pool
@@ -180,6 +181,7 @@ class Delivery:
         with Deadlines(self._clock, self._loop.call_later) as deadlines:
             self._deadlines = deadlines
             self._reminder = Alarm(self._on_due)
+            self._idle_places = IdlePlaces(self._options.limits, self._loop.call_soon)
             self._pools = [self._open_pool(self._options, self._dialer, self._schedule, self._keepalive_head)]
             try:
                 self._feed.start()
@@ -231,6 +233,7 @@ class Delivery:
                 is_safe_to_repeat=self._policies.rules.is_safe_to_repeat,
                 keepalive_head=keepalive_head,
             ),
+            idle_places=self._idle_places,
         )
         return pool
 

@@ -92,19 +92,24 @@ def test_all_idle_connections_dead(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize(
-    "limits",
+    ("limits", "closed"),
     [
-        {"max_idle_conns": 2},
-        {"max_idle_conns_per_host": 2},
-        {"max_idle_conns": 2, "max_idle_conns_per_host": 5},
+        # Of one host's, the last to become idle goes; of all, the one that has been idle for longest.
+        ({"max_idle_conns_per_host": 2}, [3, 4]),
+        ({"max_idle_conns": 2}, [1, 2]),
+        ({"max_idle_conns": 2, "max_idle_conns_per_host": 5}, [1, 2]),
+        ({"max_idle_conns": 2, "max_idle_conns_per_host": 3}, [1, 2]),
+        ({"max_idle_conns": 5, "max_idle_conns_per_host": 2}, [3, 4]),
     ],
 )
-def test_no_more_idle_connections_than_the_limits(make_scene: MakeScene, limits: dict[str, int]) -> None:
+def test_no_more_idle_connections_than_the_limits(
+    make_scene: MakeScene, limits: dict[str, int], closed: list[int]
+) -> None:
     scene = make_scene(max_conns_per_host=8, **limits)
     idle_connections(scene, 4)
+    scene.turn()
     assert [(event.number, event.reason) for event in scene.observer.closed] == [
-        (3, CloseReason.IDLE_LIMIT),
-        (4, CloseReason.IDLE_LIMIT),
+        (number, CloseReason.IDLE_LIMIT) for number in closed
     ]
     assert scene.pool.alive == 2
 

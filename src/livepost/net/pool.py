@@ -45,6 +45,7 @@ from livepost.net.dial import Dialed
 from livepost.net.dial_need import Need, dials_wanted
 from livepost.net.dialing import Dialing, ended_unanswered
 from livepost.net.frugality import Frugality
+from livepost.net.idle_places import IdlePlaces
 from livepost.net.keeper import Keeper
 from livepost.net.knowledge import Knowledge
 from livepost.net.multiplexed import MultiplexedConnection
@@ -81,6 +82,7 @@ class Pool:
     None to give up; then `on_unreachable(error)` is called.  Nobody gives up while a connection
     is alive: None then means to dial again after 5 s.  `on_crash(error)` is called with whatever
     else a dial raises.  `knowledge` is what is known of the server; by default nothing.
+    `idle_places` is what pools of one run share; by default this one is alone.
     """
 
     def __init__(
@@ -96,6 +98,7 @@ class Pool:
         on_unreachable: Callable[[DialError], None],
         on_crash: Callable[[Exception], None],
         knowledge: Knowledge | None = None,
+        idle_places: IdlePlaces | None = None,
     ) -> None:
         self._dialer = dialer
         self._make_machine = make_machine
@@ -109,9 +112,8 @@ class Pool:
         self._alive: dict[int, Connection] = {}
         self._hungry: dict[int, Connection] = {}
         """Connections that could carry more than there was, in order, the most recently used last."""
-        self._idle_limit = limits.idle_per_host
-        if limits.max_idle_conns is not None:
-            self._idle_limit = min(self._idle_limit, limits.max_idle_conns)
+        self._idle_places = idle_places or IdlePlaces(limits, loop.call_soon)
+        self._idle_places.share(self._hungry)
         self._leaving: set[int] = set()
         """Connections that are going to end, and of which that was noted."""
         self._keeper = Keeper(
@@ -318,11 +320,8 @@ class Pool:
         hungry = self._hungry
         hungry.pop(connection.number, None)
         hungry[connection.number] = connection
-        if len(hungry) > self._idle_limit and connection.state is _IDLE:
-            # Over HTTP/2, one that carries something may be hungry, too; and a worn one is replaced already.
-            idle = sum(other.state is _IDLE and not other.is_worn for other in hungry.values())
-            if idle > self._idle_limit or not self._idle_limit:
-                connection.close(CloseReason.IDLE_LIMIT)
+        if connection.state is _IDLE:
+            self._idle_places.taken(connection, hungry)
         if connection.state is _IDLE:
             self._keeper.rests(connection)
 
