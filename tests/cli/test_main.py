@@ -154,6 +154,29 @@ def test_an_error_becomes_a_sentence_and_a_code(
     assert capsys.readouterr() == ("", said)
 
 
+# SIGINT comes where the middle of the engine is imported.
+INTERRUPTED_WHILE_IMPORTING = """\
+import os, signal, sys
+
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == "livepost.deliver":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupting())
+from livepost.cli.main import main
+code = main(["send", "no-such-file", "--to", "http://localhost/"])
+print(code, "livepost.cli.send" in sys.modules, signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+"""
+
+
+def test_an_import_is_finished_before_an_interrupt_comes() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_WHILE_IMPORTING], env=environment(), capture_output=True, text=True
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "130 True set()\n", "")
+
+
 def test_a_defect_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(name: str, arguments: object) -> int:
         raise ZeroDivisionError

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from livepost import __version__
 from livepost.cli.exit_code import ExitCode, code_of
@@ -57,34 +58,45 @@ def _run(arguments: Sequence[str]) -> int:
 
 
 def _command(name: str, arguments: Sequence[str]) -> int:
+    # Afterwards, because in the middle of an import SIGINT may be lost, in a callback of the import system,
+    # or end the interpreter with SIGSEGV, while msgspec makes a class.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
+    try:
+        command = _main_of(name)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    return command(arguments)
+
+
+def _main_of(name: str) -> Callable[[Sequence[str]], int]:
     if name == "send":
         from livepost.cli import send
 
-        return send.main(arguments)
+        return send.main
     if name == "resume":
         from livepost.cli import resume
 
-        return resume.main(arguments)
+        return resume.main
     if name == "retry":
         from livepost.cli import retry
 
-        return retry.main(arguments)
+        return retry.main
     if name in ("runs", "show"):
         from livepost.cli import runs
 
-        return runs.list_main(arguments) if name == "runs" else runs.show_main(arguments)
+        return runs.list_main if name == "runs" else runs.show_main
     if name == "probe":
         from livepost.cli import probe
 
-        return probe.main(arguments)
+        return probe.main
     if name == "serve":
         from livepost.cli import serve
 
-        return serve.main(arguments)
+        return serve.main
     if name == "demo":
         from livepost.cli import demo
 
-        return demo.main(arguments)
+        return demo.main
     import difflib
 
     close = difflib.get_close_matches(name, _COMMANDS, n=1)
