@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 
 import pytest
 
@@ -44,6 +45,28 @@ def test_a_cancellation_of_ones_own_comes_out() -> None:
 
     with pytest.raises(asyncio.CancelledError):
         event_loop.run(main())
+
+
+def test_sigint_while_the_loop_is_made_ends_the_program_before_it_begins(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun: list[bool] = []
+    made: list[asyncio.AbstractEventLoop] = []
+
+    async def main() -> None:
+        begun.append(True)
+
+    def make_interrupted() -> asyncio.AbstractEventLoop:
+        os.kill(os.getpid(), signal.SIGINT)
+        made.append(make())
+        return made[-1]
+
+    make = asyncio.new_event_loop
+    monkeypatch.setattr(asyncio.events, "new_event_loop", make_interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        event_loop.run(main())
+    assert ([loop.is_closed() for loop in made], begun) == ([True], [])
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
 
 
 def test_no_descriptor_is_left_over() -> None:

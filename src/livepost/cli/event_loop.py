@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Coroutine
+import signal
+from collections.abc import Coroutine, Iterable
 from typing import Any, TypeVar
 
 Returned = TypeVar("Returned")
@@ -14,10 +15,16 @@ def run(main: Coroutine[Any, Any, Returned]) -> Returned:
     """Run on asyncio's own loop.
 
     An exception in a callback is a defect; it ends the program instead of leaving it waiting.
+    Raises KeyboardInterrupt if SIGINT comes and `main` does not handle it.
     """
     _fill_standard_descriptors()
-    with asyncio.Runner() as runner:
-        return runner.run(_watched(main))
+    # Until the loop handles it: one that is made by half says so when it is thrown away.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
+    try:
+        with asyncio.Runner() as runner:
+            return runner.run(_watched(main, mask))
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def _fill_standard_descriptors() -> None:
@@ -27,7 +34,7 @@ def _fill_standard_descriptors() -> None:
     os.close(descriptor)
 
 
-async def _watched(main: Coroutine[Any, Any, Returned]) -> Returned:
+async def _watched(main: Coroutine[Any, Any, Returned], mask: Iterable[int]) -> Returned:
     crashes: list[BaseException] = []
     task = asyncio.ensure_future(main)
 
@@ -40,6 +47,7 @@ async def _watched(main: Coroutine[Any, Any, Returned]) -> Returned:
         task.cancel()
 
     asyncio.get_running_loop().set_exception_handler(on_exception)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     try:
         return await task
     except asyncio.CancelledError:
