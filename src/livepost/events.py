@@ -84,6 +84,8 @@ class ConnectionOpened(msgspec.Struct, frozen=True):
     tls_version: str | None = None
     tls_resumed: bool = False
     http_version: HttpVersion = HttpVersion.HTTP_1_1
+    round_trip_seconds: float | None = None
+    """By the kernel, which this process cannot keep waiting; None where it does not tell."""
 
 
 class ConnectionClosed(msgspec.Struct, frozen=True):

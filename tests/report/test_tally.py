@@ -132,6 +132,26 @@ def test_what_reuse_has_saved_goes_by_the_quickest_full_handshake() -> None:
     assert tally.estimated_seconds_saved(100.0) == pytest.approx(1000 * 0.040, rel=1 / 256)
 
 
+@pytest.mark.parametrize(
+    ("tls_version", "dial_seconds", "handshake_seconds"),
+    [
+        (None, 0.5, 0.030),
+        ("TLSv1.3", 0.5, 0.060),
+        ("TLSv1.2", 0.5, 0.090),
+        # A longer way than this has not been seen.
+        ("TLSv1.2", 0.045, 0.045),
+    ],
+)
+def test_a_handshake_takes_its_round_trips_and_not_what_the_dial_had_to_wait_for(
+    tls_version: str | None, dial_seconds: float, handshake_seconds: float
+) -> None:
+    tally = Tally()
+    opened = ConnectionOpened(1, "127.0.0.1:80", dial_seconds, tls_version, round_trip_seconds=0.030)
+    tally.connection_opened(opened)
+    tally.connection_closed(ConnectionClosed(1, CloseReason.FINISHED, 101, 0, 0))
+    assert tally.estimated_seconds_saved(1000.0) == pytest.approx(100 * handshake_seconds, rel=1 / 256)
+
+
 def test_requests_at_a_time_would_have_dialled_at_a_time() -> None:
     tally = Tally()
     tally.connection_opened(ConnectionOpened(1, "127.0.0.1:80", 0.040))

@@ -50,6 +50,7 @@ from livepost.net.keeper import Keeper
 from livepost.net.knowledge import Knowledge
 from livepost.net.multiplexed import MultiplexedConnection
 from livepost.net.surroundings import Surroundings
+from livepost.net.tcp_info import read_round_trip
 from livepost.wire.machine import Machine
 from livepost.wire.message import Response
 
@@ -249,6 +250,7 @@ class Pool:
                 dialed.tls_version,
                 dialed.tls_resumed,
                 dialed.http_version,
+                read_round_trip(dialed.socket),
             )
         )
         machine = self._make_machine(dialed.http_version)

@@ -96,6 +96,12 @@ def read_progress(sock: socket.socket, *, keeps_error: bool = False) -> TcpProgr
         return None
 
 
+def read_round_trip(sock: socket.socket) -> float | None:
+    """Seconds there and back, as the kernel has it; None where `read_progress` has nothing."""
+    progress = read_progress(sock, keeps_error=True)
+    return None if progress is None else progress.round_trip_seconds
+
+
 def _end(sock: socket.socket, state: int, *, keeps_error: bool) -> TcpEnd:
     if state == _TCP_CLOSE_WAIT:
         return TcpEnd.FIN

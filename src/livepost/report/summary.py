@@ -178,7 +178,7 @@ class Summary:
         if connections.tls_full or connections.tls_resumed:
             items += [f"{connections.tls_full:,} full TLS", f"{connections.tls_resumed:,} resumed"]
         if connections.estimated_seconds_saved:
-            items.append(f"about {duration(connections.estimated_seconds_saved)} saved")
+            items.append(f"at least {duration(connections.estimated_seconds_saved)} saved")
         return items
 
 

@@ -21,6 +21,10 @@ _FOLDED_AT_ONCE = 4096
 
 _TROUBLES_KEPT = 5
 
+# Of TCP, and of TLS with it (RFC 8446 section 2); before TLS 1.3 one more.
+_ROUND_TRIPS = {None: 1, "TLSv1.3": 2}
+_MOST_ROUND_TRIPS = 3
+
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
@@ -96,13 +100,13 @@ class Tally:
         return self._latency
 
     def estimated_seconds_saved(self, seconds: float) -> float:
-        """How long the requests of this run of so many seconds would have waited with a dial for each.
+        """How long at least the requests of a run of so many seconds would have waited with a dial for each.
 
-        As many at a time as there were on average: `reused` times the quickest dial of this run that ended in
-        a full handshake (those of TLS that resumed no session, or all in cleartext), over that number.  Dials
-        are measured from name look-up until the connection could be used (`ConnectionOpened.seconds`); the
-        quickest, because the others may have waited for this process, which was busy.  A run that sends
-        slowly would not have taken longer by all of it.  0.0 if no dial was full.
+        As many at a time as there were on average: `reused` times the quickest full handshake of this run (of
+        TLS one that resumed no session, or any in cleartext), over that number.  What a handshake takes is
+        reckoned by its round trips, because dials also wait for this process, which is busy; where the kernel
+        tells none, the dial counts as it was measured.  A run that sends slowly would not have taken longer
+        by all of it.  0.0 if no dial was full.
         """
         if seconds <= 0:
             return 0.0
@@ -128,7 +132,7 @@ class Tally:
         if event.tls_resumed:
             self.tls_resumed += 1
         else:
-            self._full_dials.record((event.seconds,))
+            self._full_dials.record((_handshake_seconds(event),))
             self.tls_full += event.tls_version is not None
 
     def connection_closed(self, event: ConnectionClosed) -> None:
@@ -205,3 +209,11 @@ class Tally:
             self._note(outcome.state, outcome.reason, record.source, record.line)
         else:
             self.records_unsent += 1
+
+
+def _handshake_seconds(event: ConnectionOpened) -> float:
+    """How long a request waits at least for a full handshake like this."""
+    if event.round_trip_seconds is None:
+        return event.seconds
+    trips = _ROUND_TRIPS.get(event.tls_version, _MOST_ROUND_TRIPS)
+    return min(event.seconds, event.round_trip_seconds * trips)
