@@ -149,7 +149,7 @@ class Brake:
             )
         return DestinationError(
             f"the server took nothing within {seconds:g} s",
-            "try again when it is up; --start-timeout says how long to wait",
+            "is the URL right, http or https? --start-timeout says how long to wait for it to come up",
         )
 
     def allow(self, now: float, wanted: int) -> int:
