@@ -260,6 +260,23 @@ def test_standard_input_from_a_file_has_a_size(tmp_path: Path, stdin: int) -> No
     assert InputFile("-").check() == 5
 
 
+def test_a_file_is_the_same_by_whatever_name(tmp_path: Path, stdin: int) -> None:
+    path, linked, other = (tmp_path / name for name in ("plain", "linked", "other"))
+    path.write_bytes(b"1\n")
+    linked.hardlink_to(path)
+    other.write_bytes(b"1\n")
+    descriptor = os.open(path, os.O_RDONLY)
+    os.dup2(descriptor, 0)
+    os.close(descriptor)
+    names = (str(path), str(linked), "-", "/dev/stdin")
+    inputs = [InputFile(name) for name in (*names, str(other))]
+    for file in inputs:
+        file.check()
+    *same, different = [file.identity for file in inputs]
+    assert len(set(same)) == 1
+    assert different not in same
+
+
 def test_standard_input_that_cannot_be_read(stdin: int) -> None:
     descriptor = os.open("/", os.O_RDONLY)
     os.dup2(descriptor, 0)

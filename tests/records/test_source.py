@@ -100,12 +100,22 @@ def test_every_file_is_checked_before_the_run(tmp_path: Path) -> None:
         FileSource([*paths, str(tmp_path / "missing")], InputOptions()).check()
     with pytest.raises(ConfigurationError, match="is a directory"):
         FileSource([str(tmp_path), *paths], InputOptions()).check()
-    (tmp_path / "again").symlink_to(paths[0])
-    with pytest.raises(ConfigurationError, match="again is named twice") as refused:
-        FileSource([*paths, str(tmp_path / "again")], InputOptions()).check()
-    assert "each of its records is sent twice" in refused.value.hint
+
+
+def test_no_file_is_sent_twice_whatever_it_is_called(tmp_path: Path) -> None:
+    (a,) = files(tmp_path, a=b"1\n")
+    other, linked = tmp_path / "other", tmp_path / "linked"
+    other.symlink_to(a)
+    linked.hardlink_to(a)
+    for name in (str(other), str(linked), f"{tmp_path}/./a"):
+        with pytest.raises(ConfigurationError) as refused:
+            FileSource([a, name], InputOptions()).check()
+        assert str(refused.value) == f"{a} is named twice, the second time as {name}"
+        assert "each of its records is sent twice" in refused.value.hint
+    with pytest.raises(ConfigurationError, match=r"/a is named twice$"):
+        FileSource([a, a], InputOptions()).check()
     with pytest.raises(ConfigurationError, match="standard input is named twice"):
-        FileSource(["-", *paths, "-"], InputOptions()).check()
+        FileSource(["-", a, "-"], InputOptions()).check()
 
 
 def test_nothing_before_an_error_is_lost(tmp_path: Path) -> None:

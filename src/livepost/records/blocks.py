@@ -50,6 +50,8 @@ class InputFile:
         """How much is read at a time; may be changed between two blocks."""
         self.bytes_read = 0
         """Taken from the file so far, before decompression."""
+        self.identity: tuple[int, int] | None = None
+        """The same for every name of the file; known after `check`."""
 
     @property
     def name(self) -> str:
@@ -64,6 +66,7 @@ class InputFile:
         """
         try:
             status = os.fstat(0) if self.path == STANDARD_INPUT else os.stat(self.path)
+            self.identity = status.st_dev, status.st_ino
             if stat.S_ISDIR(status.st_mode):
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
             if self.path != STANDARD_INPUT and stat.S_ISREG(status.st_mode):

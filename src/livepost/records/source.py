@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from typing import Protocol
@@ -76,20 +75,20 @@ class FileSource:
         self.bytes_total = sum(known) if len(known) == len(sizes) else None
 
     def _check_named_once(self) -> None:
-        seen = set()
+        seen: dict[tuple[int, int] | None, InputFile] = {}
         for file in self._files:
-            is_standard_input = file.path == STANDARD_INPUT
-            where = STANDARD_INPUT if is_standard_input else os.path.realpath(file.path)
-            if where in seen and is_standard_input:
+            earlier = seen.setdefault(file.identity, file)
+            if earlier is file:
+                continue
+            if earlier.path == file.path == STANDARD_INPUT:
                 raise ConfigurationError(
                     "standard input is named twice", "name - once: it can be read only once"
                 )
-            if where in seen:
-                raise ConfigurationError(
-                    f"{file.name} is named twice",
-                    "name it once, or each of its records is sent twice; if that is wanted, copy it",
-                )
-            seen.add(where)
+            also = "" if file.path == earlier.path else f", the second time as {file.name}"
+            raise ConfigurationError(
+                f"{earlier.name} is named twice{also}",
+                "name it once, or each of its records is sent twice; if that is wanted, copy it",
+            )
 
     def batches(self) -> Generator[list[Record | Rejection], None, None]:
         """Yield the records of each block as soon as it is read.
