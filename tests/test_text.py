@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 import pytest
 from hypothesis import given
@@ -49,6 +50,7 @@ def test_what_could_move_the_cursor_is_replaced() -> None:
         ("there is nothing to be done with us:p@w@api.test", "there is nothing to be done with ...@api.test"),
         ("http://token@api.test is 'http://a:b@c'", "...@api.test is '...@c'"),
         ("http://api.test:80/@me: not there", "...@me: not there"),
+        ("it's --to='us:p'w@api.test'", "it's --to='...@api.test'"),
         (
             "localhost:1 refused the connection; -H @FILE, a@b",
             "localhost:1 refused the connection; -H @FILE, a@b",
@@ -57,3 +59,12 @@ def test_what_could_move_the_cursor_is_replaced() -> None:
 )
 def test_what_may_be_a_password_is_left_out(text: str, shown: str) -> None:
     assert without_credentials(text) == shown
+
+
+@pytest.mark.parametrize("word", ["a", "a:", "'", "a'", "'a:", "@'"])
+def test_a_long_word_is_looked_at_once(word: str) -> None:
+    # As long as the system lets an argument be; from each of its characters anew, that took 20 s.
+    argument = word * (2**17 // len(word))
+    began = time.process_time()
+    assert without_credentials(argument) == argument
+    assert time.process_time() - began < 2

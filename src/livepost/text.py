@@ -5,8 +5,9 @@ from __future__ import annotations
 import codecs
 import re
 
-# A password may hold anything but white space; quotes stand around what is shown.
-_CREDENTIALS = re.compile(r"[^\s:'\"]*:\S*@")
+# A password may hold anything but white space; quotes stand around what is shown.  Only from where a word
+# begins, or a long one would be looked at again from each of its characters.
+_CREDENTIALS = re.compile(r"(?<!\S)([^\s:]*['\"])?[^\s:'\"]*:\S*@")
 
 
 def as_text(body: bytes, most_bytes: int) -> str:
@@ -30,7 +31,7 @@ def without_credentials(text: str) -> str:
 
     Who mistypes a command may have put one where a file or a number should stand.
     """
-    return _CREDENTIALS.sub("...@", text)
+    return _CREDENTIALS.sub(r"\1...@", text)
 
 
 def without_surrogates(text: str) -> str:
