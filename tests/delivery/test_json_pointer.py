@@ -149,6 +149,7 @@ def test_what_is_put_at_a_pointer_is_found_there(path: list[str], value: Any) ->
     [
         ("id", "begin it with a slash: /id"),
         ("user.id", "begin it with a slash: /user/id"),
+        ("us:p.w@api", "begin it with a slash: ...@api"),
         ("/a~b", "write ~ within a name as ~0, and / as ~1"),
         ("/a~", "write ~ within a name as ~0, and / as ~1"),
     ],

@@ -13,6 +13,7 @@ import re
 import msgspec
 
 from livepost.errors import ConfigurationError
+from livepost.text import without_credentials
 
 _ESCAPE = re.compile(r"~(?![01])")
 _INDEX = re.compile(r"0|[1-9][0-9]{0,17}")
@@ -35,9 +36,8 @@ class JsonPointer:
 
     def __init__(self, text: str) -> None:
         if text and not text.startswith("/"):
-            raise ConfigurationError(
-                f"{text!r} is no JSON pointer", f"begin it with a slash: /{text.replace('.', '/')}"
-            )
+            pointer = without_credentials("/" + text.replace(".", "/"))
+            raise ConfigurationError(f"{text!r} is no JSON pointer", f"begin it with a slash: {pointer}")
         if _ESCAPE.search(text):
             raise ConfigurationError(
                 f"{text!r} is no JSON pointer", "write ~ within a name as ~0, and / as ~1"
