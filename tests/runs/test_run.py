@@ -385,6 +385,26 @@ def test_a_run_goes_on_when_only_its_first_records_are_left(path: Path) -> None:
     assert not (path / "spool").exists()
 
 
+@pytest.mark.usefixtures("small_segments")
+def test_what_was_taken_back_comes_before_what_was_behind_it_in_the_input(path: Path) -> None:
+    """Else --order-key would send it after records of its key that it had kept from being sent."""
+    run = Run.create(path, {}, keep_input=True)
+    for first in (1, 11, 21, 31):
+        run.reserve(batch(first, first + 9))
+    for number in (24, 23, 2, 40, 1, 33):
+        run.conclude(REJECTED, batch(number, number)[0], "r", attempts=1)
+    for number in {*range(1, 31)} - {1, 2, 23, 24}:
+        run.states.marks[number] = DELIVERED
+    run.close()
+    retried = Run.open(path)
+    retried.states.release([24, 2, 1, 33])
+    retried.close()
+    again = Run.open(path)
+    parts = [[item.number for item in part] for part in kept_batches(again)]
+    again.close()
+    assert parts == [[1, 2, 24], list(range(31, 41))]
+
+
 def test_a_spool_that_lost_records_that_were_sent_is_refused(path: Path) -> None:
     run = Run.create(path, {}, keep_input=True)
     run.reserve(batch(1, 4))

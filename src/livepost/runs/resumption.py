@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Generator, Iterator
+from operator import attrgetter
 
 from livepost.mark import DELIVERED, IN_DOUBT, IN_FLIGHT, REJECTED, UNSENT
 from livepost.model import Record, Rejection
 from livepost.runs.letter_reader import lettered, read_letters
 from livepost.runs.letters import FILE_OF, Letters
-from livepost.runs.numbers import NumberSet
 from livepost.runs.run import Run
 
 _BATCH_RECORDS = 100
+_number = attrgetter("number")
 _INTERRUPTED = "in flight when the run was interrupted"
 _RESTARTED = "may have been in flight when the machine stopped"
 _LETTER_LOST = "the reason was lost when the run was interrupted"
@@ -51,7 +53,7 @@ class Resumption:
             batch = [self._taken_back.get(item.number, item) for item in batch]
         marks = self._states.marks
         first, last = batch[0].number, batch[-1].number
-        # What letters have kept comes in the order of the letters.
+        # What only letters have kept may be far apart.
         is_gapless = last - first + 1 == len(batch)
         if is_gapless and not bytes(marks[first : last + 1]).strip(b"\0"):
             return batch
@@ -99,26 +101,24 @@ def kept_batches(run: Run) -> Generator[list[Record | Rejection], None, None]:
     """Yield what a run has kept of an input that cannot be read twice, in batches for `Resumption.remaining`.
 
     That is its spool, and those records that were taken back to be sent again (`States.release`) and
-    did not come to an end: their letters hold them.  Raises RunError.
+    did not come to an end: their letters hold them.  In the order of the numbers.  Raises RunError.
     """
     if run.spool is None:
         return
-    seen = NumberSet()
+    found = {record.number: record for record in _taken_back(run)}
+    records: list[Record | Rejection] = [found[number] for number in sorted(found)]
+    begin = 0
     for batch in run.spool.batches():
-        for item in batch:
-            seen.add(item.number)
+        end = bisect_left(records, batch[0].number, key=_number)
+        yield from _in_batches(records[begin:end])
         yield batch
-    batch = []
-    for record in _taken_back(run):
-        if record.number in seen:
-            continue
-        seen.add(record.number)
-        batch.append(record)
-        if len(batch) == _BATCH_RECORDS:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+        # What both have is in the batch.
+        begin = bisect_right(records, batch[-1].number, key=_number)
+    yield from _in_batches(records[begin:])
+
+
+def _in_batches(items: list[Record | Rejection]) -> Iterator[list[Record | Rejection]]:
+    return (items[begin : begin + _BATCH_RECORDS] for begin in range(0, len(items), _BATCH_RECORDS))
 
 
 def _taken_back(run: Run) -> Iterator[Record]:
