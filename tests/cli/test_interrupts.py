@@ -3,6 +3,9 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -47,3 +50,37 @@ def test_the_handlers_are_gone_afterwards() -> None:
     event_loop.run(_signals(signal.SIGINT))
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+_SHOWING = """
+import asyncio
+from livepost.cli.interrupts import Interrupts
+
+async def main():
+    heard = asyncio.Event()
+    with Interrupts(lambda number: (print(number.name, flush=True), heard.set()), print).handled():
+        print("ready", flush=True)
+        await heard.wait()
+
+asyncio.run(main())
+"""
+
+
+def test_to_be_stopped_and_continued_is_no_signal_and_those_that_follow_are_heard() -> None:
+    with subprocess.Popen(
+        (sys.executable, "-c", _SHOWING), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            for _ in range(2):
+                process.send_signal(signal.SIGSTOP)
+                # Longer than any time-out of the thread that waits for signals.
+                time.sleep(0.25)
+                process.send_signal(signal.SIGCONT)
+                time.sleep(0.05)
+            process.send_signal(signal.SIGTERM)
+            assert process.communicate(timeout=10) == ("SIGTERM\n", "")
+        finally:
+            process.kill()
+    assert process.returncode == 0

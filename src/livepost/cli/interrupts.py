@@ -12,11 +12,9 @@ import contextlib
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_LOOK_UP_SECONDS = 0.1
 _GRACE_SECONDS = 2.0
 
 
@@ -33,7 +31,7 @@ class Interrupts:
         self._on_second = on_second
         self._is_over = threading.Event()
         self._was_woken = threading.Event()
-        self._must_end_by: float | None = None
+        self._is_to_end = False
 
     @contextlib.contextmanager
     def handled(self) -> Iterator[None]:
@@ -52,7 +50,7 @@ class Interrupts:
         finally:
             self._is_over.set()
             if thread.ident is not None:
-                # To that thread alone, so that nobody waits until it looks up (on average 50 ms).
+                # To that thread alone, which waits for nothing else.
                 signal.pthread_kill(thread.ident, signal.SIGINT)
                 self._was_woken.set()
                 thread.join()
@@ -62,13 +60,13 @@ class Interrupts:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
-        """The thread: looks up now and then to see whether it is still wanted."""
+        """What the thread does."""
         while not self._is_over.is_set():
-            came = signal.sigtimedwait(_SIGNALS, _LOOK_UP_SECONDS)
-            if came is not None and not self._is_over.is_set():
+            # Not sigtimedwait: if the process was stopped until after the time-out (Ctrl-Z and fg), Python's
+            # returns whatever was in its memory, which may be a signal that came before.
+            came = signal.sigwaitinfo(_SIGNALS)
+            if not self._is_over.is_set():
                 self._handle(loop, signal.Signals(came.si_signo))
-            if self._must_end_by is not None and time.monotonic() >= self._must_end_by:
-                os._exit(128 + (self.received or signal.SIGINT))
         # Not before, because a thread that has ended cannot be sent a signal.
         self._was_woken.wait()
 
@@ -76,9 +74,15 @@ class Interrupts:
         if self.received is None:
             self.received = number
             _call(loop, self._on_first, number)
-        else:
-            self._must_end_by = self._must_end_by or time.monotonic() + _GRACE_SECONDS
-            _call(loop, self._on_second)
+            return
+        if not self._is_to_end:
+            self._is_to_end = True
+            threading.Thread(target=self._end, args=(self.received,), daemon=True).start()
+        _call(loop, self._on_second)
+
+    def _end(self, received: signal.Signals) -> None:
+        if not self._is_over.wait(_GRACE_SECONDS):
+            os._exit(128 + received)
 
 
 def _call(loop: asyncio.AbstractEventLoop, callback: Callable[..., None], *arguments: object) -> None:
