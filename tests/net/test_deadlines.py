@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from net_fakes import ManualTime
 
-from livepost.net.deadlines import NEVER, Deadlines
+from livepost.net.deadlines import NEVER, Alarm, Deadlines
 
 
 class Item:
@@ -213,6 +213,21 @@ def test_what_is_due_when_the_process_did_not_run_is_put_off(queue: Queue, stop:
     assert [when for _, when in queue.expired] == pytest.approx([1.0 + stop + grace] * 2, abs=0.11)
     queue.time.advance(100.0)
     assert queue.expired[2:] == [("moved", 1.0 + stop + 100.0)]
+
+
+def test_an_alarm_that_is_late_rings_at_once(queue: Queue) -> None:
+    """A rate, a pause or a retry has been waited for long enough."""
+    queue.item("a", 1.0)
+    rung: list[float] = []
+    alarm = Alarm(lambda now: rung.append(now - queue.start))
+    queue.deadlines.set(alarm, queue.start + 0.5)
+    queue.time.now += 4.0
+    queue.time.advance(0.0)
+    assert rung == [4.0]
+    assert queue.expired == []
+    queue.time.advance(6.0)
+    assert [name for name, _ in queue.expired] == ["a"]
+    assert len(rung) == 1
 
 
 def test_it_is_not_put_off_twice_in_a_row(queue: Queue) -> None:

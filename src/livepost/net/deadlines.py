@@ -42,7 +42,8 @@ class Watched(Protocol):
 class Deadlines:
     """Calls `expire` of whatever passes its deadline, in order of time.
 
-    Where the process did not run when a deadline passed, that is put off by as long, 5 s at most.
+    Where the process did not run when a deadline passed, that is put off by as long, 5 s at most; but an
+    `Alarm`, which ends nothing, rings at once.
 
     `call_later(seconds, callback)` is the event loop's.  Call `close` at the end.
     """
@@ -142,7 +143,7 @@ class Deadlines:
         del self._entries[item]
         item.queued_at = NEVER
         if item.deadline <= now:
-            if grace:
+            if grace and not isinstance(item, Alarm):
                 item.deadline = now + grace
                 self._push(item, item.deadline)
                 return
