@@ -323,3 +323,15 @@ def test_the_text_keeps_to_the_width_and_to_ascii(width: int) -> None:
     assert max(map(len, text.splitlines())) <= max(width, 24)
     assert text.isascii()
     assert "\x1b" not in text
+
+
+def test_a_saving_too_small_to_notice_is_not_shown() -> None:
+    for round_trip_seconds, is_shown in ((0.0005, False), (0.0011, True)):
+        tally = Tally()
+        tally.connection_opened(
+            ConnectionOpened(1, "127.0.0.1:80", 0.01, round_trip_seconds=round_trip_seconds)
+        )
+        delivered(tally, 2)
+        closed(tally, CloseReason.FINISHED, 1, requests=2)
+        shown = summarize(tally, read=2, seconds=1.0).to_text()
+        assert (" saved" in shown) is is_shown

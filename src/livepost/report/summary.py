@@ -15,6 +15,8 @@ from livepost.report.wording import counted, decimal, duration, packed, size
 _LABEL_WIDTH = 12
 _NARROWEST = 24
 _MOST_REASONS = 4
+# Less is nothing to boast of.
+_SAVING_SHOWN_SECONDS = 0.001
 
 _PROTOCOL_NAMES = {HttpVersion.HTTP_2.value: "HTTP/2", HttpVersion.HTTP_1_1.value: "HTTP/1.1"}
 
@@ -177,7 +179,7 @@ class Summary:
             items.append(f"{decimal(connections.handshakes_per_1000)} per 1,000 records")
         if connections.tls_full or connections.tls_resumed:
             items += [f"{connections.tls_full:,} full TLS", f"{connections.tls_resumed:,} resumed"]
-        if connections.estimated_seconds_saved:
+        if connections.estimated_seconds_saved >= _SAVING_SHOWN_SECONDS:
             items.append(f"at least {duration(connections.estimated_seconds_saved)} saved")
         return items
 
