@@ -164,8 +164,13 @@ class OrderOptions:
             raise ConfigurationError(
                 f"a failure cannot be handled by {self.on_key_failure}", "use skip or stop"
             )
-        if self.on_key_failure == "skip" and not self.ordered and self.order_key is None:
+        if self.on_key_failure == "skip" and not self.keeps_order:
             raise ConfigurationError(
                 "--on-key-failure alone keeps no order",
                 "add --ordered or --order-key POINTER, or leave it out",
             )
+
+    @property
+    def keeps_order(self) -> bool:
+        """Some records wait for others."""
+        return self.ordered or self.order_key is not None

@@ -179,6 +179,22 @@ def test_a_retry_that_was_killed_is_called_interrupted_and_resumed(
     assert (api.bodies(), marks_of(DIR)) == ([b'{"id": 1}', b'{"id": 3}'], "DQD")
 
 
+def test_what_it_sent_with_is_kept_for_what_a_crash_of_it_leaves(
+    capfd: pytest.CaptureFixture[str], api: WatchedApi
+) -> None:
+    """A PUT may follow a PUT, but not what a retry has sent as a POST."""
+    ended(DIR, api.to, "DR", options={"method": "PUT"})
+    assert retry(capfd, "run", "--rejected", "-X", "POST")[0] == 0
+    states = bytearray((DIR / "states").read_bytes())
+    # As if it had been killed while the record was in flight.
+    states[4097:4098] = b"F"
+    (DIR / "states").write_bytes(states)
+    (DIR / "run.json").write_text((DIR / "run.json").read_text().replace('"finished"', '"killed"'))
+    api.requests()
+    assert main(["resume", "run"]) == 1
+    assert (api.bodies(), marks_of(DIR)) == ([], "DQ")
+
+
 def test_what_an_earlier_retry_could_not_send_is_not_taken_for_sent(
     capfd: pytest.CaptureFixture[str],
 ) -> None:

@@ -59,9 +59,7 @@ class Session:
         self._show = show
         self._max_handshakes_per_1000 = options.liveness.max_handshakes_per_1000
         order = options.order
-        self._stops_behind_failure = order.on_key_failure == "stop" and (
-            order.ordered or order.order_key is not None
-        )
+        self._stops_behind_failure = order.keeps_order and order.on_key_failure == "stop"
         progress = make_progress(_progress_mode(show), sys.stderr)
         self._delivery = Delivery(source, options, run_id=run_id, progress=progress)
         self._receipts = _open_receipts(show.receipts, inputs, continues=continues)

@@ -11,8 +11,8 @@ from livepost.model import Record, Rejection
 from livepost.runs.letter_reader import lettered, read_letters
 from livepost.runs.letters import FILE_OF, Letters
 from livepost.runs.run import Run
+from livepost.runs.spool import in_batches
 
-_BATCH_RECORDS = 100
 _number = attrgetter("number")
 _INTERRUPTED = "in flight when the run was interrupted"
 _RESTARTED = "may have been in flight when the machine stopped"
@@ -110,15 +110,11 @@ def kept_batches(run: Run) -> Generator[list[Record | Rejection], None, None]:
     begin = 0
     for batch in run.spool.batches():
         end = bisect_left(records, batch[0].number, key=_number)
-        yield from _in_batches(records[begin:end])
+        yield from in_batches(records[begin:end])
         yield batch
         # What both have is in the batch.
         begin = bisect_right(records, batch[-1].number, key=_number)
-    yield from _in_batches(records[begin:])
-
-
-def _in_batches(items: list[Record | Rejection]) -> Iterator[list[Record | Rejection]]:
-    return (items[begin : begin + _BATCH_RECORDS] for begin in range(0, len(items), _BATCH_RECORDS))
+    yield from in_batches(records[begin:])
 
 
 def _taken_back(run: Run) -> Iterator[Record]:

@@ -114,7 +114,7 @@ class Spool:
         segments = list(self._segments)
         for segment in segments:
             reader = SegmentReader(segment)
-            yield from _in_batches(reader.records())
+            yield from in_batches(reader.records())
             if not reader.is_complete and segment is not segments[-1]:
                 raise _damaged(segment, reader.last_number, "; what was kept before it has been taken")
             segment.last = reader.last_number
@@ -180,7 +180,8 @@ class Spool:
         self._written += len(data)
 
 
-def _in_batches(items: Iterable[Record | Rejection]) -> Iterator[list[Record | Rejection]]:
+def in_batches(items: Iterable[Record | Rejection]) -> Iterator[list[Record | Rejection]]:
+    """Cut by number and by bytes, as what is kept may be large."""
     batch: list[Record | Rejection] = []
     size = 0
     for item in items:

@@ -253,13 +253,14 @@ class Http2Machine:
         if self._is_over:
             return []
         events: list[Event] = []
+        if self._streams.unheard:
+            # Whatever it is that came, the server lives.
+            self._streams.unheard.clear()
+            self.room = self._places.room()
         rest = self._rest
         if rest:
             rest += data
             if len(rest) < self._rest_needed:
-                if self._streams.unheard:
-                    self._streams.unheard.clear()
-                    self.room = self._places.room()
                 return events
             data = bytes(rest)
             rest.clear()
@@ -267,8 +268,6 @@ class Http2Machine:
             self._read_frames(data, events)
         except ConnectionFault as fault:
             events += self._break(fault)
-        if self._streams.unheard:
-            self._streams.unheard.clear()
         self.room = self._places.room()
         return events
 
