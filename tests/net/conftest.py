@@ -6,12 +6,13 @@ import asyncio
 import gc
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import uvloop
 from certificates import Authority
+from dial_world import Listener
 from net_fakes import FakeWork, ManualTime, descriptors, tcp_pair, turn
 from net_line import Line, MakeLine, MakeTlsPair
 from pool_scene import MakeScene, Scene
@@ -146,3 +147,30 @@ def make_scene(loop: asyncio.AbstractEventLoop, manual_time: ManualTime) -> Iter
 @pytest.fixture
 def scene(make_scene: MakeScene) -> Scene:
     return make_scene(max_conns_per_host=8)
+
+
+@pytest.fixture
+def listen() -> Iterator[Callable[..., Listener]]:
+    listeners = []
+
+    def make(host: str = "127.0.0.1", port: int = 0) -> Listener:
+        listeners.append(Listener(host, port))
+        return listeners[-1]
+
+    yield make
+    for listener in listeners:
+        listener.close()
+
+
+@pytest.fixture
+def attempts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The addresses that are connected to, in order."""
+    seen: list[str] = []
+    connect = socket.socket.connect
+
+    def spy(sock: socket.socket, address: Any) -> None:
+        seen.append(address[0] if isinstance(address, tuple) else address)
+        connect(sock, address)
+
+    monkeypatch.setattr(socket.socket, "connect", spy)
+    return seen
