@@ -168,3 +168,12 @@ class Http2Talk:
         assert (self.machine.room, self.machine.open_exchanges) == (0, 0)
         assert self.machine.closing is reason
         return ErrorCode(int.from_bytes(last.payload[4:8], "big"))
+
+
+def fields_of(talk: Http2Talk, sent: Frame) -> list[tuple[bytes, bytes]]:
+    return [(bytes(name), bytes(value)) for name, value in talk.decoder.decode(sent.payload, raw=True)]
+
+
+def sizes(frames: list[Frame]) -> list[tuple[int, int]]:
+    """Of DATA frames: stream and size."""
+    return [(sent.stream_id, len(sent.payload)) for sent in frames if sent.kind == DATA]
