@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -13,6 +14,14 @@ from certificates import Authority
 from raw_client import RawClient
 
 from livepost.rehearsal.server import PracticeServer
+
+
+@pytest.fixture(scope="session", autouse=True)
+def sigint_as_in_a_terminal() -> Iterator[None]:
+    """A shell has what it starts in the background ignore SIGINT, and that is handed down."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")
